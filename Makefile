@@ -1,0 +1,42 @@
+# make demo    set up, train, compress, convert and compare two small nets (DATA=dir: on MNIST's idx.gz files)
+# make test    set up and run every test, C++ and Python
+# make lint    formatting, lint and types
+# make bench   the pytest-benchmark suites
+PYTHON ?= python3
+PY := .venv/bin/python
+SOURCES := $(shell find csrc -type f)
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/.built
+	$(PY) examples/digits.py $(if $(DATA),--data $(DATA))
+
+test: .venv/.built
+	$(PY) -m pytest
+
+bench: .venv/.built
+	$(PY) -m pytest bench
+
+lint: .venv/.installed
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	find csrc tests -name '*.cc' -o -name '*.h' -o -name '*.inc' | xargs .venv/bin/clang-format --dry-run --Werror
+
+clean:
+	rm -rf .venv build dist *.egg-info pyruntime/_core*.so
+
+# A virtual environment with the package in place. Build tools first and no build isolation, so that the
+# CMake tree in build/ is the same one that `.venv/.built` updates.
+.venv/.installed: pyproject.toml setup.py .ci/constraints.txt
+	@.ci/check $(PYTHON)
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install -q --upgrade pip
+	$(PY) -m pip install -c .ci/constraints.txt torch
+	$(PY) -m pip install "setuptools>=77" cmake ninja pybind11
+	$(PY) -m pip install -c .ci/constraints.txt --no-build-isolation -e ".[convert,cli,bench,test,dev]"
+	touch $@
+
+.venv/.built: .venv/.installed $(SOURCES)
+	$(PY) setup.py -q build_ext --inplace
+	touch $@

@@ -1,0 +1,181 @@
+"""`load` and `Model`: a compressed network that is ready to run."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pyruntime import _core
+from pyruntime.profile import Profile
+from pyruntime.table import Table
+
+Array = npt.NDArray[np.float32]
+Feed = npt.ArrayLike | Mapping[str, npt.ArrayLike]
+
+
+@dataclass(frozen=True)
+class InputInfo:
+    """A graph input. A dimension is a size, or the name of a symbol that takes its size at run time."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class OutputInfo:
+    """A graph output. Its shape follows from the inputs'."""
+
+    name: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a model occupies, in bytes: the mapped file, the tables made at load, the activations."""
+
+    file_bytes: int
+    table_bytes: int
+    arena_bytes: int
+
+    @property
+    def total(self) -> int:
+        return self.file_bytes + self.table_bytes + self.arena_bytes
+
+
+def load(path: str | os.PathLike[str], threads: int | None = None) -> "Model":
+    """Maps a `.pyrt` file and checks all of it; no weight is copied or expanded.
+
+    `threads` is the number that one inference may use; None takes every cpu this process may run on.
+    Raises `FileNotFoundError`, or `pyruntime.Error` naming the section and the rule that a bad file breaks.
+    """
+    if threads is not None and threads < 1:
+        raise _core.Error(f"threads must be at least 1 or None, not {threads}")
+    return Model(_core.Model(os.fspath(path), threads or 0))
+
+
+class Model:
+    """An immutable network that any number of threads may call at once.
+
+    Use it as a context manager, or `close` it.
+    """
+
+    def __init__(self, core: _core.Model) -> None:
+        self._core = core
+        self.inputs = tuple(
+            InputInfo(info["name"], info["dtype"], tuple(info["shape"])) for info in core.inputs
+        )
+        self.outputs = tuple(OutputInfo(info["name"], info["dtype"]) for info in core.outputs)
+
+    @property
+    def isa(self) -> str:
+        """The instruction set the kernels were chosen for: "ref", "avx2", "avx512" or "neon"."""
+        return self._core.isa
+
+    @property
+    def threads(self) -> int:
+        """Threads that one inference may use."""
+        return self._core.threads
+
+    def infer(self, x: Feed) -> Array | dict[str, Array]:
+        """Runs the network.
+
+        `x` is one array for a network with one input, or a dict of arrays by input name. float32 and
+        float16 are taken, in the shape that `inputs` declares. Returns a float32 array, or a dict by name
+        when the network has several outputs. Raises `pyruntime.Error` that says what was expected.
+        """
+        results = self._core.infer(self._arrays(x))
+        if len(results) == 1:
+            return results[0]
+        return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
+
+    def profile(self, x: Feed) -> Profile:
+        """Runs the network once, timing every op. Takes and raises what `infer` does."""
+        return Profile.from_core(self._core.profile(self._arrays(x)))
+
+    def input_shapes(self, **sizes: int) -> list[tuple[int, ...]]:
+        """The shape of each input once its symbols have sizes; a symbol that is not given has its minimum."""
+        known = {symbol["name"]: symbol["min"] for symbol in self._core.symbols}
+        if unknown := sizes.keys() - known.keys():
+            raise _core.Error(f"no dynamic dimension {sorted(unknown)}: this model has {sorted(known)}")
+        known |= sizes
+        return [
+            tuple(known[dim] if isinstance(dim, str) else dim for dim in info.shape) for info in self.inputs
+        ]
+
+    def memory(self, **sizes: int) -> Memory:
+        """Bytes the model occupies while it infers inputs of these symbol sizes (see `input_shapes`)."""
+        return Memory(**self._core.memory(self.input_shapes(**sizes)))
+
+    def summary(self) -> str:
+        """A table of the layers: op, encoding, parameters and bytes in the file."""
+        inputs = ", ".join(f"{info.name}{list(info.shape)}" for info in self.inputs)
+        outputs = ", ".join(info.name for info in self.outputs)
+        return f"{inputs} -> {outputs}\n\n{self.table()}".replace("'", "")
+
+    def table(self) -> Table:
+        """The rows of `summary`."""
+        rows = []
+        owner: dict[int, str] = {}
+        for op in self._core.ops:
+            tensors = [self._core.tensors[number] for number in op["tensors"] if number not in owner]
+            shared = [owner[number] for number in op["tensors"] if number in owner]
+            owner |= {number: op["name"] for number in op["tensors"] if number not in owner}
+            rows.append(
+                (
+                    op["name"],
+                    op["kind"],
+                    tensors[0]["encoding"] if tensors else f"shared with {shared[0]}" if shared else "",
+                    f"{sum(tensor['parameters'] for tensor in tensors):,}" if tensors else "",
+                    f"{sum(tensor['bytes'] for tensor in tensors):,}" if tensors else "",
+                )
+            )
+        parameters = sum(tensor["parameters"] for tensor in self._core.tensors)
+        weight_bytes = sum(tensor["bytes"] for tensor in self._core.tensors)
+        return Table(
+            ("layer", "op", "encoding", "parameters", "bytes"),
+            rows,
+            ("total", "", "", f"{parameters:,}", f"{weight_bytes:,}"),
+        )
+
+    def close(self) -> None:
+        """Unmaps the file and ends the threads. Closing twice is fine."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{info.name}: {info.dtype}{list(info.shape)}" for info in self.inputs)
+        return f"<pyruntime.Model ({inputs}) isa={self.isa} threads={self.threads}>".replace("'", "")
+
+    def _arrays(self, x: Feed) -> list[Array]:
+        """The inputs in call order."""
+        names = [info.name for info in self.inputs]
+        if isinstance(x, Mapping):
+            if x.keys() != set(names):
+                raise _core.Error(f"the inputs are {names}, not {sorted(x)}")
+            return [_float32(info, x[info.name]) for info in self.inputs]
+        if len(names) != 1:
+            raise _core.Error(f"this model has {len(names)} inputs: pass a dict with the arrays {names}")
+        return [_float32(self.inputs[0], x)]
+
+
+def _float32(info: InputInfo, value: npt.ArrayLike) -> Array:
+    """`value` as contiguous float32. Only a cast that loses nothing is made silently."""
+    array = np.asarray(value)
+    if array.dtype not in (np.float32, np.float16):
+        raise _core.Error(
+            f"input '{info.name}' must be float32 (or float16), not {array.dtype}: convert it with "
+            ".astype(np.float32)"
+        )
+    return np.asarray(array, dtype=np.float32, order="C")
