@@ -1,0 +1,22 @@
+"""Lossy compression in torch: a module goes in, the same module comes back with its weights on a compressed
+set.
+
+What each function leaves behind is an ordinary ``torch.nn.Module``. It trains, evaluates, copies, saves its
+state dict and exports as before; ``torch.nn.utils.parametrize`` keeps its weights on the set (zeros, k
+distinct values) meanwhile. ``converters.convert`` then stores exactly those weights.
+"""
+
+from converters.compress.cluster import SharedWeights, cluster
+from converters.compress.pipeline import deep_compression
+from converters.compress.prune import Mask, adopt_masks, cubic_sparsity, prune, sparsity_of
+
+__all__ = [
+    "Mask",
+    "SharedWeights",
+    "adopt_masks",
+    "cluster",
+    "cubic_sparsity",
+    "deep_compression",
+    "prune",
+    "sparsity_of",
+]

@@ -1,0 +1,73 @@
+"""Which layers a compression step acts on, and what each of them is told."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+T = TypeVar("T")
+
+WEIGHTED = (nn.Linear, nn.Conv2d)
+
+
+def weighted_layers(module: nn.Module, names: Iterable[str] | None = None) -> dict[str, nn.Module]:
+    """The linear and conv2d layers of `module` by name, all of them or those in `names`.
+
+    Raises ValueError if a name is not such a layer, if there is none at all, or if two layers are tied to one
+    weight.
+    """
+    layers: dict[str, nn.Module] = {
+        name: layer for name, layer in module.named_modules() if isinstance(layer, WEIGHTED)
+    }
+    if not layers:
+        raise ValueError(f"{type(module).__name__} has no linear or conv2d layer to compress")
+    if names is not None:
+        wanted = list(names)
+        for name in wanted:
+            if name not in layers:
+                raise ValueError(f"'{name}' is not a linear or conv2d layer; there are: {', '.join(layers)}")
+        layers = {name: layer for name, layer in layers.items() if name in wanted}
+
+    owners: dict[Tensor, str] = {}
+    for name, layer in layers.items():
+        for parameter_name, parameter in layer.named_parameters():
+            if parameter_name == "bias":
+                continue
+            owner = owners.setdefault(parameter, name)
+            if owner != name:
+                raise ValueError(
+                    f"layers '{owner}' and '{name}' are tied to one weight, which cannot be compressed "
+                    f"twice: use one module in both places, or leave one of them out of `layers`"
+                )
+    return layers
+
+
+def per_layer(
+    what: str, value: T | Mapping[str, T], layers: Iterable[str], check: Callable[[T], str | None]
+) -> dict[str, T]:
+    """`value` for each layer: the same for all, or one per name.
+
+    `check` returns what is wrong with a value, or None. Raises ValueError naming `what` and the layer.
+    """
+    values = dict(value) if isinstance(value, Mapping) else {name: value for name in layers}
+    for name, one in values.items():
+        problem = check(one)
+        if problem:
+            raise ValueError(f"{what} of layer '{name}' is {one!r}: {problem}")
+    return values
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """The weight the layer computes with, after its parametrizations."""
+    with torch.no_grad():
+        return cast(Tensor, layer.weight).detach()
+
+
+def last_parametrization(layer: nn.Module) -> nn.Module | None:
+    """The parametrization of the layer's weight that has the last word, if there is one."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None
+    parametrizations = cast(nn.ModuleDict, layer.parametrizations)
+    return cast(nn.ModuleList, parametrizations["weight"])[-1]

@@ -1,0 +1,162 @@
+"""Magnitude pruning with masks that stay through training.
+
+Han, Pool, Tran, Dally: "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015.
+Zhu, Gupta: "To prune, or not to prune: exploring the efficacy of pruning for model compression", 2017.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils import prune as torch_prune
+
+from converters.compress.layers import last_parametrization, per_layer, weight_of, weighted_layers
+
+Scope = Literal["layer", "global"]
+
+
+class Mask(nn.Module):
+    """Parametrization that holds the weights outside `mask` at zero. They receive no gradient.
+
+    mask: bool, the shape of the weight; True keeps.
+    """
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        # Not a product with the mask: -1 * 0 is -0, which is a second zero to whoever looks at bits.
+        return torch.where(self.mask, weight, 0.0)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
+
+def prune(
+    module: nn.Module,
+    sparsity: float | Mapping[str, float],
+    scope: Scope = "layer",
+    layers: Iterable[str] | None = None,
+) -> nn.Module:
+    """Zero the smallest weights of the linear and conv2d layers of `module`, in place, and keep them zero.
+
+    sparsity: the fraction of zeros to reach, 0 <= sparsity < 1; or one for each layer name, others stay as
+        they are.
+    scope: "layer" ranks within each layer, "global" ranks all weights together (one sparsity for all).
+    layers: names of the layers to prune; all by default.
+
+    Exactly round(sparsity * weights) of them become zero. Weights that were pruned before stay pruned and
+    count, so a gradual schedule is this call repeated with rising sparsity while the module trains:
+
+        for step in range(steps):
+            prune(module, cubic_sparsity(step + 1, steps, 0.95))
+            train_one_epoch(module)
+
+    Parameters keep their identity: an optimizer made before goes on working. Masks left by
+    torch.nn.utils.prune are taken over first. Returns `module`. Raises ValueError naming the layer.
+    """
+    fractions = sparsity_by_layer(module, sparsity, scope, layers)
+    targets = weighted_layers(module, fractions)
+    adopt_masks(module)
+
+    scores = {name: _scores(layer) for name, layer in targets.items()}
+    if scope == "global":
+        together = torch.cat([score.flatten() for score in scores.values()])
+        keep = _keep_largest(together, cast(float, sparsity))
+        parts = torch.split(keep, [score.numel() for score in scores.values()])
+        masks = {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}
+    else:
+        masks = {name: _keep_largest(score, fractions[name]) for name, score in scores.items()}
+
+    for name, mask in masks.items():
+        if not mask.any():
+            raise ValueError(
+                f"this sparsity leaves no weight in layer '{name}': lower it, or leave the layer out"
+            )
+    for name, mask in masks.items():
+        _set_mask(targets[name], mask)
+    return module
+
+
+def sparsity_by_layer(
+    module: nn.Module,
+    sparsity: float | Mapping[str, float],
+    scope: Scope = "layer",
+    layers: Iterable[str] | None = None,
+) -> dict[str, float]:
+    """The sparsity `prune` would work towards in each layer, with the same arguments and errors."""
+    if scope not in ("layer", "global"):
+        raise ValueError(f"scope is {scope!r}: it must be 'layer' or 'global'")
+    if isinstance(sparsity, Mapping):
+        if scope == "global" or layers is not None:
+            raise ValueError("sparsity by layer name goes with scope='layer' and without `layers`")
+        layers = sparsity
+    return per_layer("sparsity", sparsity, weighted_layers(module, layers), _fraction_problem)
+
+
+def cubic_sparsity(step: int, steps: int, final: float, initial: float = 0.0) -> float:
+    """Sparsity at `step` of a gradual schedule, fast at first and slow at the end (Zhu & Gupta, equation 1).
+
+    `initial` at step 0, `final` from step `steps` on.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}: a schedule takes at least one")
+    done = min(max(step / steps, 0.0), 1.0)
+    return final + (initial - final) * (1.0 - done) ** 3
+
+
+def sparsity_of(module: nn.Module) -> dict[str, float]:
+    """The fraction of zeros in the weight of each linear and conv2d layer."""
+    weights = {name: weight_of(layer) for name, layer in weighted_layers(module).items()}
+    return {name: 1.0 - int(weight.count_nonzero()) / weight.numel() for name, weight in weights.items()}
+
+
+def adopt_masks(module: nn.Module) -> nn.Module:
+    """Turn the masks that torch.nn.utils.prune left in `module` into `Mask` parametrizations, in place.
+
+    Takes over every masked tensor (weights and biases) of every submodule. Returns `module`.
+    """
+    for layer in module.modules():
+        masked = [
+            name.removesuffix("_mask")
+            for name, _ in layer.named_buffers(recurse=False)
+            if name.endswith("_mask")
+        ]
+        for name in masked:
+            if hasattr(layer, f"{name}_orig"):
+                mask = cast(Tensor, getattr(layer, f"{name}_mask")).bool()
+                torch_prune.remove(layer, name)  # type: ignore[no-untyped-call]
+                parametrize.register_parametrization(layer, name, Mask(mask))
+    return module
+
+
+def _scores(layer: nn.Module) -> Tensor:
+    """Magnitude of each weight; below every magnitude where the weight is pruned already."""
+    score = weight_of(layer).abs()
+    mask = last_parametrization(layer)
+    return score.masked_fill(~mask.mask, -1.0) if isinstance(mask, Mask) else score
+
+
+def _keep_largest(score: Tensor, sparsity: float) -> Tensor:
+    """True for all but the round(sparsity * n) smallest scores; never True for a score below zero."""
+    keep = ~(score < 0)  # and not `score >= 0`, which would hide a NaN
+    drop = torch.topk(score.flatten(), round(sparsity * score.numel()), largest=False, sorted=False).indices
+    keep.view(-1)[drop] = False
+    return keep
+
+
+def _set_mask(layer: nn.Module, mask: Tensor) -> None:
+    last = last_parametrization(layer)
+    if isinstance(last, Mask):
+        last.mask.copy_(mask)
+    else:
+        parametrize.register_parametrization(layer, "weight", Mask(mask))
+
+
+def _fraction_problem(sparsity: float) -> str | None:
+    return None if 0.0 <= sparsity < 1.0 else "it must be a fraction of zeros, 0 <= sparsity < 1"
