@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pyruntime._core import ProfileDict
+from pyruntime import _core
 from pyruntime.table import Table
 
 
@@ -38,8 +38,8 @@ class Profile:
     layers: tuple[LayerProfile, ...]
 
     @classmethod
-    def from_core(cls, rows: list[ProfileDict]) -> "Profile":
-        def layer(row: ProfileDict) -> LayerProfile:
+    def from_core(cls, rows: "list[_core.ProfileDict]") -> "Profile":
+        def layer(row: "_core.ProfileDict") -> LayerProfile:
             fields: dict[str, Any] = {**row, "shape": tuple(row["shape"])}
             return LayerProfile(**fields)
 

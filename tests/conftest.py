@@ -1,0 +1,94 @@
+"""Fixtures shared by all tests: the C++ build, shared data, and small converted models."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import cmake
+import ninja
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def build_cpp(name: str, *options: str) -> Path:
+    """Builds libpyruntime and the programs of tests/cpp under build/, incrementally; returns the folder."""
+    tool = Path(cmake.CMAKE_BIN_DIR) / "cmake"
+    folder = ROOT / "build" / name
+    make_program = f"-DCMAKE_MAKE_PROGRAM={Path(ninja.BIN_DIR) / 'ninja'}"
+    configure = [tool, "-S", ROOT / "csrc", "-B", folder, "-G", "Ninja", make_program, "-DPYRUNTIME_TESTS=ON"]
+    for command in ([*configure, *options], [tool, "--build", folder]):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            pytest.fail(f"the C++ build failed:\n{done.stdout[-8000:]}", pytrace=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cpp_build() -> Path:
+    """Folder of libpyruntime.so, libpyruntime.a, kernel_test and load_file."""
+    return build_cpp("cpp")
+
+
+@pytest.fixture(scope="session")
+def cpp_build_sanitized() -> Path:
+    """The same, built with AddressSanitizer and UndefinedBehaviorSanitizer."""
+    return build_cpp("cpp-sanitized", "-DPYRUNTIME_SANITIZE=ON")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real nets and data, in PYRUNTIME_DATA (default ../shared/data); skips without them."""
+    folder = Path(os.environ.get("PYRUNTIME_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data in {folder}: set PYRUNTIME_DATA")
+    return folder
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A torch module, the file made from it, and an input with torch's output for it."""
+
+    module: torch.nn.Module
+    path: Path
+    x: npt.NDArray[np.float32]
+    y: npt.NDArray[np.float32]
+
+
+def convert_module(module: torch.nn.Module, x: torch.Tensor, path: Path) -> Converted:
+    import converters
+
+    module.eval()
+    converters.convert(module, (x,), path, progress=False)
+    with torch.no_grad():
+        return Converted(module, path, x.numpy(), module(x).numpy())
+
+
+@pytest.fixture(scope="session")
+def mlp(tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    """[batch, 32] -> [batch, 10], the first layer pruned to 10 % and clustered to 15 values."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    weight = module[0].weight.data
+    weight[torch.rand(weight.shape) < 0.9] = 0
+    weight.copy_((weight * 40).round().clamp(-7, 7) / 40)
+    return convert_module(module, torch.randn(6, 32), tmp_path_factory.mktemp("mlp") / "mlp.pyrt")
+
+
+@pytest.fixture(scope="session")
+def cnn(tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    """[batch, 3, 12, 12] -> [batch, 5]."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, padding=1),
+        torch.nn.BatchNorm2d(16),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16 * 36, 5),
+    )
+    return convert_module(module, torch.randn(3, 3, 12, 12), tmp_path_factory.mktemp("cnn") / "cnn.pyrt")
