@@ -13,10 +13,9 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 from tqdm import tqdm
 
-from converters.compress.layers import per_layer, weight_of, weighted_layers
+from converters.compress.layers import per_layer, replace_parametrizations, weight_of, weighted_layers
 from converters.compress.prune import adopt_masks
 
 Init = Literal["linear", "density", "random"]
@@ -133,9 +132,7 @@ def _share(layer: nn.Module, k: int, init: Init, rng: np.random.Generator) -> No
 
     index = torch.zeros_like(weight, dtype=torch.uint8)
     index[nonzero] = torch.from_numpy(labels + with_zero).to(index)
-    if parametrize.is_parametrized(layer, "weight"):
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    parametrize.register_parametrization(layer, "weight", SharedWeights(index, size, with_zero))
+    replace_parametrizations(layer, SharedWeights(index, size, with_zero))
 
 
 def _kmeans(values: Array, k: int, init: Init, rng: np.random.Generator) -> tuple[npt.NDArray[np.intp], int]:

@@ -71,3 +71,20 @@ def last_parametrization(layer: nn.Module) -> nn.Module | None:
         return None
     parametrizations = cast(nn.ModuleDict, layer.parametrizations)
     return cast(nn.ModuleList, parametrizations["weight"])[-1]
+
+
+def replace_parametrizations(layer: nn.Module, parametrization: nn.Module) -> None:
+    """Give the layer's weight, as it is now, this one parametrization."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        parametrize.register_parametrization(layer, "weight", parametrization)
+        return
+    # Not parametrize.remove_parametrizations: it takes the property `weight` from the layer's class, which
+    # copies made by deepcopy share, and so breaks them.
+    present = cast(nn.ModuleDict, layer.parametrizations)
+    original = getattr(present["weight"], "original", None)
+    weight = weight_of(layer).clone()
+    if original is None:  # several tensors, as weight_norm has
+        original = nn.Parameter(weight)
+    else:
+        original.data = weight
+    present["weight"] = parametrize.ParametrizationList([parametrization], original)
