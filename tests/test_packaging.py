@@ -1,4 +1,4 @@
-"""What a user gets: sdist, wheel, a runtime that needs numpy only, and one sentence when no compiler is there."""
+"""What a user gets: sdist, wheel, a runtime that needs numpy only, one sentence without a compiler."""
 
 import os
 import subprocess
@@ -53,7 +53,8 @@ def test_contents(dist: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} == {"pyruntime", "converters"}
     for name in ("pyruntime/py.typed", "pyruntime/_core.pyi", "converters/costs.json"):
         assert name in names
-    sources = tarfile.open(sdist).getnames()
+    with tarfile.open(sdist) as tar:
+        sources = tar.getnames()
     for name in ("csrc/CMakeLists.txt", "csrc/pyruntime.h", "LICENSE", "docs/format.md", "tests/conftest.py"):
         assert any(source.endswith(name) for source in sources), name
 
