@@ -25,7 +25,6 @@ class Recipe:
     batch: int = 64
     lr: float = 1e-3
     share_lr: float = 3e-4
-    augment: bool = False
 
 
 def train_dense(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> None:
@@ -76,9 +75,8 @@ def _fit(
         if len(order) < recipe.batch:
             order = torch.randperm(len(x))
         now, order = order[: recipe.batch], order[recipe.batch :]
-        images = _jitter(x[now]) if recipe.augment else x[now]
         optimizer.zero_grad()
-        F.cross_entropy(net(images), y[now]).backward()
+        F.cross_entropy(net(_jitter(x[now])), y[now]).backward()
         optimizer.step()
         schedule.step()
 

@@ -1,5 +1,7 @@
 """converters.compress: what is promised of masks, schedules, codebooks and their training."""
 
+# ruff: noqa: E402
+
 import copy
 
 import numpy as np
@@ -7,14 +9,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `convert`")
 
-from sklearn.datasets import load_digits  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-from torch.nn.utils import parametrize  # noqa: E402
-from torch.nn.utils import prune as torch_prune  # noqa: E402
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+from torch.nn.utils import prune as torch_prune
 
-from converters.compress import adopt_masks, cluster, cubic_sparsity, deep_compression, prune, sparsity_of  # noqa: E402
-from converters.compress.cluster import _initial_centroids  # noqa: E402
+from converters.compress import adopt_masks, cluster, cubic_sparsity, deep_compression, prune, sparsity_of
+from converters.compress.cluster import _initial_centroids
 
 
 @pytest.fixture

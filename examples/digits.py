@@ -1,0 +1,169 @@
+"""The demo: two nets learn handwritten digits, shrink by Deep Compression, run from their compressed files.
+
+python examples/digits.py                on scikit-learn's digits, enlarged to 28x28
+python examples/digits.py --data DIR     on MNIST, from its four idx.gz files in DIR
+
+Needs the extras `convert` and `cli` (rich prints the table). Leaves the files in build/demo.
+"""
+
+# ruff: noqa: E402
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+import pyruntime
+from bench.nets import LeNet5, LeNet300
+from examples import numpy_nets
+from examples.data import mnist_idx, sklearn_digits
+from examples.peak_memory import peak_bytes
+from examples.road import travel
+from examples.training import Recipe
+
+NETS = {
+    "MLP (LeNet-300-100)": (
+        LeNet300,
+        numpy_nets.lenet300,
+        Recipe(
+            sparsity={"fc1": 0.96, "fc2": 0.92, "fc3": 0.6},
+            bits={"fc1": 4, "fc2": 4, "fc3": 4},
+            train=2500,
+            prune=2000,
+            finetune=1500,
+            share=500,
+        ),
+    ),
+    "CNN (LeNet-5)": (
+        LeNet5,
+        numpy_nets.lenet5,
+        Recipe(
+            sparsity={"conv1": 0.5, "conv2": 0.9, "fc1": 0.97, "fc2": 0.8},
+            bits={"conv1": 5, "conv2": 4, "fc1": 4, "fc2": 4},
+            train=800,
+            prune=800,
+            finetune=400,
+            share=200,
+        ),
+    ),
+}
+Measure = Callable[[], object]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with MNIST's four idx.gz files")
+    folder = parser.parse_args().data
+    data = mnist_idx(folder) if folder else sklearn_digits()
+    out = ROOT / "build" / "demo"
+    out.mkdir(parents=True, exist_ok=True)
+
+    columns = {}
+    for title, (make_net, in_numpy, recipe) in NETS.items():
+        path = out / f"{make_net.__name__.lower()}.pyrt"
+        print(f"{title}: train, compress, convert to {path.relative_to(ROOT)}")
+        road, net = travel(make_net, data, recipe, path)
+        columns[title] = {
+            "parameters": f"{road.parameters:,}",
+            "fp32 bytes": f"{road.dense_bytes:,}",
+            "file bytes": f"{road.file_bytes:,}",
+            "ratio": f"{road.ratio:.1f}x",
+            "accuracy: torch, dense": f"{road.accuracy_dense:.2f} %",
+            "accuracy: torch, compressed": f"{road.accuracy_compressed:.2f} %",
+            "accuracy: pyruntime": f"{road.accuracy_pyruntime:.2f} %",
+            "equal predictions": f"{road.equal_predictions} of {road.images}",
+            "max abs difference of logits": f"{road.max_difference:.1e}",
+            **latencies(net, in_numpy, path, data.test_x),
+            **memory(net, in_numpy, path, data.test_x[:1]),
+        }
+        if road.equal_predictions != road.images:
+            sys.exit(f"{title}: pyruntime and torch predict differently")
+
+    table = Table(
+        title=f"{data.name}: {len(data.train_x):,} images to train, {len(data.test_x):,} held out",
+        caption=f"One seed; one held-out image is {100 / len(data.test_x):.2f} points. Latency: one thread, "
+        "median, the engines taking turns; torch and numpy run the same weights dense. Peak memory: a fresh "
+        "process that loads the model and infers one image.",
+    )
+    table.add_column("")
+    for title in columns:
+        table.add_column(title, justify="right")
+    rows = list(next(iter(columns.values())))
+    for row in rows:
+        ends = row in ("ratio", "max abs difference of logits") or row.startswith(
+            ("batch 1: numpy", "batch 64: numpy")
+        )
+        table.add_row(row, *(column[row] for column in columns.values()), end_section=ends)
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def latencies(net: nn.Module, in_numpy: Callable, path: Path, images: Tensor) -> dict[str, str]:
+    """Median time of one inference, the engines taking turns so that all see the same machine."""
+    weights = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    result = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pyruntime.load(path, threads=1) as model, threadpool_limits(1), torch.inference_mode():
+        for batch in (1, 64):
+            x = images[:batch]
+            engines: Mapping[str, Measure] = {
+                "pyruntime": partial(model.infer, x.numpy()),
+                "torch": partial(net, x),
+                "numpy": partial(in_numpy, weights, x.numpy()),
+            }
+            times: dict[str, list[float]] = {name: [] for name in engines}
+            for _ in range(200):
+                for name, infer in engines.items():
+                    start = time.perf_counter()
+                    infer()
+                    times[name].append(time.perf_counter() - start)
+            for name, seconds in times.items():
+                result[f"batch {batch}: {name}"] = f"{1e3 * statistics.median(seconds):.3f} ms"
+    torch.set_num_threads(threads)
+    return result
+
+
+def memory(net: nn.Module, in_numpy: Callable, path: Path, x: Tensor) -> dict[str, str]:
+    """Peak resident memory of fresh processes, next to one that only imports numpy."""
+    images, npz, pt = (path.with_suffix(suffix) for suffix in (".npy", ".npz", ".pt"))
+    np.save(images, x.numpy())
+    np.savez(npz, **{name: tensor.numpy() for name, tensor in net.state_dict().items()})
+    torch.save(net.state_dict(), pt)
+    engines = {
+        "Python and numpy alone": "",
+        "pyruntime": f"""
+import pyruntime
+pyruntime.load({str(path)!r}, threads=1).infer(x)""",
+        "torch": f"""
+import torch
+from bench.nets import {type(net).__name__} as Net
+net = Net()
+net.load_state_dict(torch.load({str(pt)!r}))
+with torch.inference_mode():
+    net(torch.from_numpy(x))""",
+        "numpy": f"""
+from examples.numpy_nets import {in_numpy.__name__} as net
+net(np.load({str(npz)!r}), x)""",
+    }
+    return {
+        f"peak memory: {name}": f"{peak_bytes(code, images) / 1e6:.1f} MB" for name, code in engines.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
