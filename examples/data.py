@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -37,16 +38,18 @@ def sklearn_digits() -> Digits:
 def mnist_idx(folder: Path) -> Digits:
     """MNIST from its four usual files, train-images-idx3-ubyte.gz and so on."""
 
-    def read(name: str, header: int) -> Tensor:
-        with gzip.open(folder / f"{name}.gz") as file:
-            return torch.frombuffer(bytearray(file.read()[header:]), dtype=torch.uint8)
+    names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    return _mnist(*(torch.from_numpy(read_idx(folder / f"{name}-ubyte.gz")) for name in names))
 
-    return _mnist(
-        read("train-images-idx3-ubyte", 16),
-        read("train-labels-idx1-ubyte", 8),
-        read("t10k-images-idx3-ubyte", 16),
-        read("t10k-labels-idx1-ubyte", 8),
-    )
+
+def read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """A gzipped IDX file (LeCun's MNIST page): the bytes 0, 0, 8, rank; sizes as big-endian u32; bytes."""
+    with gzip.open(path) as file:
+        raw = bytearray(file.read())
+    if raw[:3] != b"\0\0\x08":
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes")
+    rank = raw[3]
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(np.frombuffer(raw, ">u4", rank, 4))
 
 
 def mnist_npz() -> Digits:

@@ -12,8 +12,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +59,7 @@ NETS = {
         ),
     ),
 }
-Measure = Callable[[], object]
+Rows = dict[str, str]
 
 
 def main() -> None:
@@ -73,26 +72,33 @@ def main() -> None:
     out = ROOT / "build" / "demo"
     out.mkdir(parents=True, exist_ok=True)
 
-    columns = {}
+    nets: dict[str, dict[str, Rows]] = {}
     for title, (make_net, in_numpy, recipe) in NETS.items():
         path = out / f"{make_net.__name__.lower()}.pyrt"
         print(f"{title}: train, compress, convert to {path.relative_to(ROOT)}")
         road, net = travel(make_net, data, recipe, path)
-        columns[title] = {
-            "parameters": f"{road.parameters:,}",
-            "fp32 bytes": f"{road.dense_bytes:,}",
-            "file bytes": f"{road.file_bytes:,}",
-            "ratio": f"{road.ratio:.1f}x",
-            "accuracy: torch, dense": f"{road.accuracy_dense:.2f} %",
-            "accuracy: torch, compressed": f"{road.accuracy_compressed:.2f} %",
-            "accuracy: pyruntime": f"{road.accuracy_pyruntime:.2f} %",
-            "equal predictions": f"{road.equal_predictions} of {road.images}",
-            "max abs difference of logits": f"{road.max_difference:.1e}",
-            **latencies(net, in_numpy, path, data.test_x),
-            **memory(net, in_numpy, path, data.test_x[:1]),
-        }
         if road.equal_predictions != road.images:
             sys.exit(f"{title}: pyruntime and torch predict differently")
+        nets[title] = {
+            "size": {
+                "parameters": f"{road.parameters:,}",
+                "fp32 bytes": f"{road.dense_bytes:,}",
+                "file bytes": f"{road.file_bytes:,}",
+                "ratio": f"{road.ratio:.1f}x",
+            },
+            "accuracy": {
+                "torch, dense": f"{road.accuracy_dense:.2f} %",
+                "torch, compressed": f"{road.accuracy_compressed:.2f} %",
+                "pyruntime": f"{road.accuracy_pyruntime:.2f} %",
+            },
+            "torch and pyruntime": {
+                "equal predictions": f"{road.equal_predictions} of {road.images}",
+                "max abs difference of logits": f"{road.max_difference:.1e}",
+            },
+            "latency, batch 1": latency(net, in_numpy, path, data.test_x[:1]),
+            "latency, batch 64": latency(net, in_numpy, path, data.test_x[:64]),
+            "peak memory": memory(net, in_numpy, path, data.test_x[:1]),
+        }
 
     table = Table(
         title=f"{data.name}: {len(data.train_x):,} images to train, {len(data.test_x):,} held out",
@@ -101,44 +107,37 @@ def main() -> None:
         "process that loads the model and infers one image.",
     )
     table.add_column("")
-    for title in columns:
+    for title in nets:
         table.add_column(title, justify="right")
-    rows = list(next(iter(columns.values())))
-    for row in rows:
-        ends = row in ("ratio", "max abs difference of logits") or row.startswith(
-            ("batch 1: numpy", "batch 64: numpy")
-        )
-        table.add_row(row, *(column[row] for column in columns.values()), end_section=ends)
+    for section, rows in next(iter(nets.values())).items():
+        for row in rows:
+            table.add_row(f"{section}: {row}", *(net[section][row] for net in nets.values()))
+        table.add_section()
     Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
-def latencies(net: nn.Module, in_numpy: Callable, path: Path, images: Tensor) -> dict[str, str]:
-    """Median time of one inference, the engines taking turns so that all see the same machine."""
+def latency(net: nn.Module, in_numpy: Callable, path: Path, x: Tensor) -> Rows:
+    """Median time of one inference of x, the engines taking turns so that all see the same machine."""
     weights = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
-    result = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pyruntime.load(path, threads=1) as model, threadpool_limits(1), torch.inference_mode():
-        for batch in (1, 64):
-            x = images[:batch]
-            engines: Mapping[str, Measure] = {
-                "pyruntime": partial(model.infer, x.numpy()),
-                "torch": partial(net, x),
-                "numpy": partial(in_numpy, weights, x.numpy()),
-            }
-            times: dict[str, list[float]] = {name: [] for name in engines}
-            for _ in range(200):
-                for name, infer in engines.items():
-                    start = time.perf_counter()
-                    infer()
-                    times[name].append(time.perf_counter() - start)
-            for name, seconds in times.items():
-                result[f"batch {batch}: {name}"] = f"{1e3 * statistics.median(seconds):.3f} ms"
+        engines = {
+            "pyruntime": lambda: model.infer(x.numpy()),
+            "torch": lambda: net(x),
+            "numpy": lambda: in_numpy(weights, x.numpy()),
+        }
+        times: dict[str, list[float]] = {name: [] for name in engines}
+        for _ in range(200):
+            for name, infer in engines.items():
+                start = time.perf_counter()
+                infer()
+                times[name].append(time.perf_counter() - start)
     torch.set_num_threads(threads)
-    return result
+    return {name: f"{1e3 * statistics.median(seconds):.3f} ms" for name, seconds in times.items()}
 
 
-def memory(net: nn.Module, in_numpy: Callable, path: Path, x: Tensor) -> dict[str, str]:
+def memory(net: nn.Module, in_numpy: Callable, path: Path, x: Tensor) -> Rows:
     """Peak resident memory of fresh processes, next to one that only imports numpy."""
     images, npz, pt = (path.with_suffix(suffix) for suffix in (".npy", ".npz", ".pt"))
     np.save(images, x.numpy())
@@ -160,9 +159,7 @@ with torch.inference_mode():
 from examples.numpy_nets import {in_numpy.__name__} as net
 net(np.load({str(npz)!r}), x)""",
     }
-    return {
-        f"peak memory: {name}": f"{peak_bytes(code, images) / 1e6:.1f} MB" for name, code in engines.items()
-    }
+    return {name: f"{peak_bytes(code, images) / 1e6:.1f} MB" for name, code in engines.items()}
 
 
 if __name__ == "__main__":
