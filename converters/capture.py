@@ -1,0 +1,188 @@
+"""torch.export with a dynamic batch, and the few things read off the exported program."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.export import Dim as ExportDim
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from converters.errors import ConvertError
+from converters.graph import Dim, Symbol
+
+MAX_BATCH = 65535
+MAX_SIZE = 2**31 - 1
+
+Inputs = torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]
+
+
+def export(
+    module: torch.nn.Module, example_inputs: Inputs, dynamic_batch: bool, dynamic_shapes: Any
+) -> tuple[ExportedProgram, list[str]]:
+    """Exports `module` in eval mode; returns the program and warnings. The module is left as it was.
+
+    dynamic_shapes: as torch.export takes it; overrules dynamic_batch, which makes dimension 0 of every input
+    dynamic. A batch of 1 is exported as 2 copies, for torch.export takes a size of 1 for a constant.
+    Raises ConvertError if torch.export cannot trace the module.
+    """
+    args, kwargs = _arguments(example_inputs)
+    notes: list[str] = []
+    if dynamic_shapes is not None:
+        shapes, repeat = dynamic_shapes, _batch_is_dynamic(dynamic_shapes)
+    else:
+        shapes, repeat = _batch_dims(module, args, kwargs) if dynamic_batch else None, dynamic_batch
+    with _eval_mode(module), torch.no_grad():
+        if repeat:
+            try:
+                doubled = pytree.tree_map(_at_least_two, (args, kwargs))
+                return _export(module, *doubled, shapes), notes
+            except Exception as error:
+                if dynamic_shapes is not None:
+                    raise ConvertError(f"torch.export failed with these dynamic_shapes: {error}") from error
+                notes.append(f"the batch is fixed, torch.export could not make it dynamic: {_first_line(error)}")
+        try:
+            return _export(module, args, kwargs, dynamic_shapes), notes
+        except Exception as error:
+            raise ConvertError(f"torch.export cannot trace the module: {error}") from error
+
+
+def _export(module: torch.nn.Module, args: Any, kwargs: Any, shapes: Any) -> ExportedProgram:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+
+
+def functional(program: ExportedProgram) -> ExportedProgram:
+    """The program without in-place ops and views of parameters, its layers still whole ops."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return program.run_decompositions({})
+
+
+def _arguments(example: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example, torch.Tensor):
+        args: tuple[Any, ...] = (example,)
+        kwargs: dict[str, Any] = {}
+    elif isinstance(example, Mapping):
+        args, kwargs = (), dict(example)
+    else:
+        args, kwargs = tuple(example), {}
+    for tensor in (*args, *kwargs.values()):
+        if not isinstance(tensor, torch.Tensor):
+            raise ConvertError(f"example_inputs must be tensors, found {type(tensor).__name__}")
+    return args, kwargs
+
+
+def _at_least_two(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.cat([tensor, tensor]) if tensor.dim() and tensor.shape[0] == 1 else tensor
+
+
+def _batch_dims(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def spec(tensor: torch.Tensor) -> Any:
+        return {0: ExportDim.AUTO(min=1, max=MAX_BATCH)} if tensor.dim() else None
+
+    try:
+        named = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise ConvertError(f"example_inputs do not fit the module's forward: {error}") from None
+    return pytree.tree_map(spec, dict(named))
+
+
+def _batch_is_dynamic(shapes: Any) -> bool:
+    specs = shapes.values() if isinstance(shapes, Mapping) else shapes
+    return any(
+        spec is not None and (spec.get(0) if isinstance(spec, Mapping) else spec[0]) not in (None, ExportDim.STATIC)
+        for spec in specs
+        if spec
+    )
+
+
+@contextmanager
+def _eval_mode(module: torch.nn.Module) -> Iterator[None]:
+    training = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, mode in training.items():
+            m.training = mode
+
+
+def dim(size: Any) -> Dim:
+    """A size of a fake tensor: a number, or the text of its expression."""
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression) if expression.is_Integer else str(expression)
+
+
+def symbols(program: ExportedProgram, shapes: Mapping[str, Sequence[Dim]]) -> list[Symbol]:
+    """The dynamic dimensions of the inputs (name -> shape), with the ranges torch.export found.
+
+    Named batch (dimension 0), height and width (2 and 3 of rank 4), else `input.dimension`.
+    """
+    ranges = {str(expression): bounds for expression, bounds in program.range_constraints.items()}
+    found: dict[str, Symbol] = {}
+    for name, shape in shapes.items():
+        for axis, size in enumerate(shape):
+            if isinstance(size, int) or size in found:
+                continue
+            if not re.fullmatch(r"\w+", size):
+                raise ConvertError(
+                    f"input {name!r}: dimension {axis} is {size}; only independent dynamic dimensions are supported, "
+                    "make it fixed in dynamic_shapes"
+                )
+            label = {0: "batch"}.get(axis) or ({2: "height", 3: "width"}.get(axis) if len(shape) == 4 else None)
+            if label is None or any(label == s.name for s in found.values()):
+                label = f"{name}.{axis}"
+            low, high = 1, MAX_SIZE
+            if size in ranges:
+                # A lower bound of 2 is torch.export's own: it keeps 0 and 1 apart from symbolic sizes.
+                low = 1 if ranges[size].lower <= 2 else int(ranges[size].lower)
+                high = min(MAX_SIZE, int(ranges[size].upper)) if ranges[size].upper.is_Integer else MAX_SIZE
+            found[size] = Symbol(label, size, low, high)
+    return list(found.values())
+
+
+def plain_name(name: str) -> str:
+    """A state dict name without the inner names of torch.nn.utils.parametrize."""
+    return re.sub(r"\.?parametrizations\.(\w+)\..*", lambda m: ("." if m.start() else "") + m[1], name)
+
+
+def layer_name(node: torch.fx.Node) -> str:
+    """The module that called the op, as `named_modules` gives it; the op's own name outside any submodule."""
+    for path, _ in reversed((node.meta.get("nn_module_stack") or {}).values()):
+        if path and not path.startswith("_empty"):
+            return str(path)
+    return node.name
+
+
+def source_line(node: torch.fx.Node) -> str:
+    """`file.py:123`, the innermost line of the model's own code, empty if unknown."""
+    frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    own = [(path.replace("\\", "/"), line) for path, line in frames]
+    own = [(path, line) for path, line in own if "/torch/" not in path and not path.startswith("torch/")]
+    return f"{own[-1][0].rpartition('/')[2]}:{own[-1][1]}" if own else ""
+
+
+def output_names(program: ExportedProgram) -> list[str]:
+    """Names of the outputs: the keys of a dict, else output or output_0, output_1, ..."""
+    spec = program.call_spec.out_spec
+    count = len(program.graph_signature.user_outputs)
+    if spec is not None:
+        paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten([0] * count, spec))
+        keys = [".".join(str(getattr(k, "key", getattr(k, "name", ""))) for k in path) for path, _ in paths]
+        if len(set(keys)) == count and all(keys):
+            return keys
+    return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

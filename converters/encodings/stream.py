@@ -1,0 +1,61 @@
+"""What an encoder produces: streams of bytes and the tensor that owns them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS"]
+Coding = Literal["raw", "huffman"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of a tensor. `bits` and `count` as in the STREAMS table; `symbols` and `entropy` (bits per
+    symbol) are for the report."""
+
+    kind: StreamKind
+    data: bytes
+    bits: int
+    coding: Coding = "raw"
+    count: int = 0
+    symbols: int = 0
+    entropy: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One row of the TENSORS table with its streams."""
+
+    structure: Literal["rows", "panels", "csr"]
+    values: Literal["f32", "codebook"]
+    rows: int
+    cols: int
+    groups: int
+    panel_rows: int
+    entries: int
+    parameters: int
+    streams: tuple[Stream, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Payload bytes, without tables and alignment."""
+        return sum(len(stream.data) for stream in self.streams)
+
+    @property
+    def encoding(self) -> str:
+        """For people: `csr+codebook+huffman(COLS,INDEX)`."""
+        coded = ",".join(s.kind for s in self.streams if s.coding == "huffman")
+        return "+".join([self.structure, self.values] + ([f"huffman({coded})"] if coded else []))
+
+
+def entropy(histogram: npt.NDArray[np.int64]) -> float:
+    """Shannon entropy of a histogram in bits per symbol; 0 for an empty one."""
+    total = int(histogram.sum())
+    if total == 0:
+        return 0.0
+    p = histogram[histogram > 0] / total
+    return float(-(p * np.log2(p)).sum())

@@ -1,0 +1,128 @@
+"""The graph between capture and file: a list of ops over values, with the weights they use.
+
+It has the ops of docs/format.md section 3 and torch's logical shapes; physical layouts come last (layout.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+# A size: a number, or the text of the symbolic expression torch.export uses for it ("s0", "s0//2 + 1").
+Dim = int | str
+Attr = int | float | list[int]
+Role = Literal["matrix", "depthwise", "vector", "constant"]
+Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(eq=False)
+class Value:
+    """An activation. `example` is its shape for the example inputs, f32 always."""
+
+    shape: tuple[Dim, ...]
+    example: tuple[int, ...]
+    name: str = ""
+    channel_axis: int | None = None  # assigned by layout.py
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+
+@dataclass(eq=False)
+class Weight:
+    """A constant operand, f32 or f64 [M, K] (f64 until written, so that folding rounds once).
+
+    role: "matrix" is multiplied (linear, conv), "depthwise" is one filter per channel, "vector" is a bias or a
+    scale of shape [M, 1], "constant" is anything else, flattened to [numel, 1].
+    columns: for how many columns of activations it is used at batch 1; tells GEMV from GEMM.
+    """
+
+    name: str
+    matrix: npt.NDArray[np.float32] | npt.NDArray[np.float64]
+    role: Role
+    groups: int = 1
+    columns: int = 1
+
+
+@dataclass(frozen=True)
+class Activation:
+    """The `act` words of the format: a name and up to two parameters."""
+
+    name: str = "none"
+    p0: float = 0.0
+    p1: float = 0.0
+
+
+NONE = Activation()
+RELU = Activation("clamp", 0.0, float("inf"))
+
+
+@dataclass(eq=False)
+class Op:
+    """One op. `kind` and the keys of `attrs` are those of docs/format.md.
+
+    layout: the channel axis its inputs and output must have, None if it follows its inputs.
+    """
+
+    kind: str
+    inputs: list[Value]
+    output: Value
+    attrs: dict[str, Attr] = field(default_factory=dict)
+    weights: list[Weight] = field(default_factory=list)
+    act: Activation = NONE
+    layout: int | None = None
+    name: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A dimension known only at run time."""
+
+    name: str
+    expression: str
+    min: int
+    max: int
+
+
+@dataclass(eq=False)
+class Graph:
+    symbols: list[Symbol]
+    inputs: list[Value]
+    outputs: list[Value] = field(default_factory=list)
+    ops: list[Op] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def consumers(self) -> dict[Value, list[Op]]:
+        """The ops that read each value, in order; an op that reads a value twice is listed twice."""
+        readers: dict[Value, list[Op]] = {}
+        for op in self.ops:
+            for value in op.inputs:
+                readers.setdefault(value, []).append(op)
+        return readers
+
+    def producers(self) -> dict[Value, Op]:
+        return {op.output: op for op in self.ops}
+
+
+def reshape_codes(source: Sequence[Dim], target: Sequence[Dim]) -> list[int] | None:
+    """The attributes of a `reshape` from shape `source` to `target`, None if they cannot be expressed.
+
+    A fixed size is itself, a size of the input is -2-k, and one other may be left to compute (-1).
+    """
+    codes: list[int] = []
+    for i, size in enumerate(target):
+        if isinstance(size, int):
+            codes.append(size)
+        elif i < len(source) and source[i] == size:
+            codes.append(-2 - i)
+        elif size in source:
+            codes.append(-2 - list(source).index(size))
+        else:
+            codes.append(-1)
+    return codes if codes.count(-1) <= 1 else None

@@ -1,0 +1,219 @@
+"""Walks an exported program: folds constants, calls the handlers, and reports all that is unsupported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import getitem
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+
+from converters import capture
+from converters.errors import ConvertError
+from converters.graph import Dim, Graph, Value
+from converters.lowering import elementwise, layers, pooling, shapes  # noqa: F401  (they register handlers)
+from converters.lowering.registry import HANDLERS, Constant, Context, Expanded, Unsupported
+
+HINTS = {
+    "layer_norm": "layer norm is not in format 1.0; use batch norm",
+    "group_norm": "group norm is not in format 1.0; use batch norm",
+    "native_layer_norm": "layer norm is not in format 1.0; use batch norm",
+    "native_group_norm": "group norm is not in format 1.0; use batch norm",
+    "scaled_dot_product_attention": "attention is not in format 1.0",
+    "bmm": "products of two activations are not in format 1.0",
+    "embedding": "embeddings are not in format 1.0; feed the embedded vectors",
+    "conv_transpose2d": "upsample with interpolate + conv2d",
+    "conv3d": "of the convolutions conv1d and conv2d are supported",
+}
+TAKES_EXPANDED = {"add", "sub", "rsub", "mul", "div", "expand", "clone"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    layer: str
+    source: str
+    op: str
+    hint: str
+
+    def __str__(self) -> str:
+        where = f" ({self.source})" if self.source else ""
+        return f"  {self.layer}{where}: {self.op}: {self.hint}"
+
+
+def lower(program: ExportedProgram) -> Graph:
+    """The graph of an exported, functional program.
+
+    Raises ConvertError that names every unsupported op with its layer, source line and a hint.
+    """
+    return _Lowering(program).run()
+
+
+class _Lowering:
+    def __init__(self, program: ExportedProgram) -> None:
+        self.program = program
+        self.results: dict[torch.fx.Node, Any] = {}
+        self.problems: dict[Problem, None] = {}
+        inputs = {node: self._input(node) for node in self._user_inputs()}
+        self.results.update(inputs)
+        symbols = capture.symbols(program, {v.name: v.shape for v in inputs.values()})
+        batch = next(
+            (v.example[0] for v in inputs.values() if v.rank and isinstance(v.shape[0], str)), 1
+        )
+        self.context = Context(Graph(symbols, list(inputs.values())), batch)
+
+    def run(self) -> Graph:
+        self._load_constants()
+        for node in self.program.graph.nodes:
+            if node.op == "call_function":
+                self._call(node)
+        if self.problems:
+            listed = "\n".join(str(problem) for problem in self.problems)
+            raise ConvertError(f"{len(self.problems)} operation(s) of the model are not supported:\n{listed}")
+        self._outputs()
+        return self.context.graph
+
+    def _user_inputs(self) -> list[torch.fx.Node]:
+        names = set(self.program.graph_signature.user_inputs)
+        return [n for n in self.program.graph.nodes if n.op == "placeholder" and n.name in names]
+
+    def _input(self, node: torch.fx.Node) -> Value:
+        fake = node.meta.get("val")
+        if not isinstance(fake, torch.Tensor) or fake.dtype != torch.float32:
+            kind = fake.dtype if isinstance(fake, torch.Tensor) else type(fake).__name__
+            raise ConvertError(f"input {node.name!r} is {kind}; inputs must be float32 tensors")
+        return Value(_shape(fake), _example(fake), name=node.name)
+
+    def _load_constants(self) -> None:
+        """Parameters, buffers and literals; two names for one storage are one constant."""
+        tensors: dict[str, Any] = {**self.program.constants, **self.program.state_dict}
+        known: dict[Any, Constant] = {}
+        spec_of = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
+        for node in self.program.graph.nodes:
+            if node.op != "placeholder" or spec_of[node.name].kind == InputKind.USER_INPUT:
+                continue
+            name = spec_of[node.name].target
+            tensor = tensors[name]
+            if not isinstance(tensor, torch.Tensor):
+                raise ConvertError(f"{name!r} is a {type(tensor).__name__}; only tensors can be constants of a model")
+            key = (tensor.data_ptr() or node.name, tensor.shape, tensor.stride(), tensor.dtype)
+            self.results[node] = known.setdefault(key, Constant(tensor, capture.plain_name(str(name))))
+
+    def _call(self, node: torch.fx.Node) -> None:
+        if node.target is getitem:
+            self.results[node] = self.results[node.args[0]][node.args[1]]  # type: ignore[index]
+            return
+        fakes = node.meta.get("val")
+        fakes = list(fakes) if isinstance(fakes, (list, tuple)) else [fakes]
+        if not any(isinstance(fake, torch.Tensor) for fake in fakes):
+            return  # arithmetic on sizes and assertions about them
+        arguments = [self._resolve(a) for a in _all_arguments(node)]
+        if self._is_constant(node, arguments):
+            self.results[node] = self._fold(node)
+            return
+        context = self.context
+        context.name, context.source = capture.layer_name(node), capture.source_line(node)
+        context.shapes = [_shape(f) for f in fakes if isinstance(f, torch.Tensor)]
+        context.examples = [_example(f) for f in fakes if isinstance(f, torch.Tensor)]
+        try:
+            self._check(node, arguments, fakes[0])
+            result = HANDLERS[_op_name(node)](context, *arguments)
+        except Unsupported as reason:
+            problem = Problem(context.name, context.source, f"aten.{_op_name(node)}", str(reason))
+            self.problems[problem] = None
+            stand_ins = [Value(s, e) for s, e in zip(context.shapes, context.examples, strict=True)]
+            result = stand_ins if isinstance(node.meta["val"], (list, tuple)) else stand_ins[0]
+        self.results[node] = result
+
+    def _check(self, node: torch.fx.Node, arguments: Sequence[Any], fake: Any) -> None:
+        name = _op_name(node)
+        base = name.split(".")[0]
+        if name not in HANDLERS:
+            raise Unsupported(HINTS.get(base, "no equivalent in the file format; rewrite it with supported ops"))
+        if fake.dtype != torch.float32:
+            raise Unsupported(f"its result is {fake.dtype}; activations are float32, call model.float()")
+        if base not in TAKES_EXPANDED and any(isinstance(a, Expanded) for a in arguments):
+            raise Unsupported("expand is supported only where arithmetic broadcasts it")
+
+    def _resolve(self, argument: Any) -> Any:
+        if isinstance(argument, torch.fx.Node):
+            if argument in self.results:
+                return self.results[argument]
+            return capture.dim(argument.meta["val"])
+        if isinstance(argument, (list, tuple)):
+            return [self._resolve(a) for a in argument]
+        return argument
+
+    def _is_constant(self, node: torch.fx.Node, arguments: Sequence[Any]) -> bool:
+        flat = [x for a in arguments for x in (a if isinstance(a, list) else [a])]
+        # A Dim that stayed symbolic is text; so is an option like "same", which then comes with a Value.
+        symbolic = any(isinstance(x, str) for x in self._sizes(node))
+        random = torch.Tag.nondeterministic_seeded in node.target.tags  # type: ignore[union-attr]
+        return not symbolic and not random and not any(isinstance(x, (Value, Expanded)) for x in flat)
+
+    def _sizes(self, node: torch.fx.Node) -> list[Dim]:
+        return [capture.dim(n.meta["val"]) for n in node.all_input_nodes if n not in self.results]
+
+    def _fold(self, node: torch.fx.Node) -> Any:
+        """The op computed now, on the real parameters."""
+
+        def real(n: torch.fx.Node) -> Any:
+            result = self.results.get(n)
+            return result.tensor if isinstance(result, Constant) else capture.dim(n.meta["val"])
+
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), real)
+        with torch.no_grad():
+            result = node.target(*args, **kwargs)  # type: ignore[operator]
+        if isinstance(result, (list, tuple)):
+            return [Constant(r) for r in result]
+        return Constant(result)
+
+    def _outputs(self) -> None:
+        graph = self.context.graph
+        names = capture.output_names(self.program)
+        (results,) = next(n for n in self.program.graph.nodes if n.op == "output").args
+        specs = self.program.graph_signature.output_specs  # in-place changes of inputs are listed as well
+        returned = [n for s, n in zip(specs, results, strict=True) if s.kind == OutputKind.USER_OUTPUT]
+        for name, node in zip(names, returned, strict=True):
+            self.context.name, self.context.source = name, ""
+            value = self.results[node]
+            if isinstance(value, Constant):
+                value = self.context.constant(value)
+            if isinstance(value, Expanded):
+                raise ConvertError(f"output {name!r} is an expanded tensor, which is not supported")
+            if value in graph.inputs or value in graph.outputs:
+                copy = Value(value.shape, value.example)
+                codes = [-2 - i for i in range(value.rank)]
+                value = self.context.emit("reshape", [value], {"dims": codes}, output=copy)
+            value.name = name
+            graph.outputs.append(value)
+
+
+def _all_arguments(node: torch.fx.Node) -> list[Any]:
+    """The arguments in the order of the schema, without trailing ones that were not given."""
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    values = list(node.args)
+    for argument in schema[len(values) :]:
+        if argument.name in node.kwargs:
+            values.append(node.kwargs[argument.name])
+        elif argument.has_default_value():
+            values.append(argument.default_value)
+        else:
+            break
+    return values
+
+
+def _op_name(node: torch.fx.Node) -> str:
+    return str(node.target).removeprefix("aten.")
+
+
+def _shape(fake: torch.Tensor) -> tuple[Dim, ...]:
+    return tuple(capture.dim(size) for size in fake.shape)
+
+
+def _example(fake: torch.Tensor) -> tuple[int, ...]:
+    return tuple(size if isinstance(size, int) else int(size.node.hint) for size in fake.shape)
+
+

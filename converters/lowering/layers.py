@@ -1,0 +1,142 @@
+"""Linear, convolution and batch norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from converters.graph import Attr, Role, Value
+from converters.lowering.registry import (
+    Constant,
+    Context,
+    Unsupported,
+    lowers,
+    need_constant,
+    need_value,
+    pair,
+)
+
+
+@lowers("linear.default")
+def linear(c: Context, x: Any, weight: Any, bias: Any = None) -> Value:
+    x = need_value(x)
+    weight = need_constant(weight, "the weight")
+    columns = int(np.prod(x.example[:-1])) // c.batch
+    weights = [c.weight(weight, "weight", "matrix", weight.array, columns=columns)]
+    if bias is not None:
+        weights.append(c.vector(need_constant(bias, "the bias"), "bias"))
+    return c.emit("linear", [x], weights=weights, layout=x.rank - 1)
+
+
+@lowers("matmul.default", "mm.default")
+def matmul(c: Context, x: Any, weight: Any) -> Value:
+    if not isinstance(x, Value) or not isinstance(weight, Constant) or weight.tensor.dim() != 2:
+        raise Unsupported("only a product with a constant matrix on the right is supported, as in nn.Linear")
+    return linear(c, x, Constant(weight.tensor.t(), weight.name))
+
+
+@lowers("addmm.default")
+def addmm(c: Context, bias: Any, x: Any, weight: Any, beta: float = 1, alpha: float = 1) -> Value:
+    if beta != 1 or alpha != 1 or not isinstance(bias, Constant) or bias.tensor.dim() != 1:
+        raise Unsupported("addmm is supported as nn.Linear uses it: constant bias vector, beta = alpha = 1")
+    weight = need_constant(weight, "the weight")
+    return linear(c, x, Constant(weight.tensor.t(), weight.name), bias)
+
+
+@lowers("conv2d.default", "conv2d.padding")
+def conv2d(
+    c: Context, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1,
+) -> Value:  # fmt: skip
+    x = need_value(x)
+    weight = need_constant(weight, "the weight")
+    if x.rank != 4:
+        raise Unsupported("conv2d needs a batch dimension")
+    m, channels, kh, kw = weight.tensor.shape
+    (sh, sw), (dh, dw) = pair(stride), pair(dilation)
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        total_h, total_w = dh * (kh - 1), dw * (kw - 1)
+        pads = total_h // 2, total_w // 2, total_h - total_h // 2, total_w - total_w // 2
+    else:
+        ph, pw = pair(padding)
+        pads = ph, pw, ph, pw
+    output = plane_output(c)
+    n, _, oh, ow = output.example
+    role: Role = "depthwise" if groups > 1 and channels == 1 else "matrix"
+    matrix = weight.array.reshape(m, -1)
+    weights = [c.weight(weight, "weight", role, matrix, groups, columns=n * oh * ow // c.batch)]
+    if bias is not None:
+        weights.append(c.vector(need_constant(bias, "the bias"), "bias"))
+    names = ["kh", "kw", "sh", "sw", "pad_top", "pad_left", "pad_bottom", "pad_right", "dh", "dw"]
+    attrs: dict[str, Attr] = dict(zip(names, (kh, kw, sh, sw, *pads, dh, dw), strict=True))
+    return c.emit("conv2d", [x], attrs, weights, layout=1, output=output)
+
+
+@lowers("conv1d.default", "conv1d.padding")
+def conv1d(
+    c: Context, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1,
+) -> Value:  # fmt: skip
+    plane = as_plane(c, need_value(x))
+    weight = need_constant(weight, "the weight")
+    filters = Constant(weight.tensor.unsqueeze(2), weight.name)
+    if not isinstance(padding, str):
+        padding = (0, pair(padding)[0])
+    y = conv2d(c, plane, filters, bias, (1, pair(stride)[0]), padding, (1, pair(dilation)[0]), groups)
+    return c.reshape(y, c.shapes[0], c.examples[0])
+
+
+@lowers("convolution.default")
+def convolution(
+    c: Context, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
+    output_padding: Any, groups: int,
+) -> Value:  # fmt: skip
+    if transposed or len(stride) > 2:
+        raise Unsupported("of the convolutions conv1d and conv2d are supported; upsample with interpolate + conv2d")
+    return (conv2d if len(stride) == 2 else conv1d)(c, x, weight, bias, stride, padding, dilation, groups)
+
+
+def as_plane(c: Context, x: Value) -> Value:
+    """[B, C, L] as [B, C, 1, L]."""
+    if x.rank != 3:
+        raise Unsupported("this op needs a batch and a channel dimension")
+    (b, channels, length), (eb, ec, el) = x.shape, x.example
+    return c.reshape(x, (b, channels, 1, length), (eb, ec, 1, el))
+
+
+def plane_output(c: Context) -> Value:
+    """The output of a 2-d op; a 1-d op computes on [B, C, 1, L]."""
+    shape, example = c.shapes[0], c.examples[0]
+    if len(shape) == 3:
+        return Value((*shape[:2], 1, shape[2]), (*example[:2], 1, example[2]))
+    return Value(shape, example)
+
+
+@lowers("_native_batch_norm_legit_no_training.default")
+def batch_norm(
+    c: Context, x: Any, weight: Any, bias: Any, mean: Any, var: Any, momentum: float, eps: float
+) -> tuple[Value, None, None]:
+    x = need_value(x)
+    mean = need_constant(mean, "the running mean").tensor.double()
+    scale = (need_constant(var, "the running variance").tensor.double() + eps).rsqrt()
+    if weight is not None:
+        scale = scale * need_constant(weight, "the weight").tensor.double()
+    shift = -mean * scale
+    if bias is not None:
+        shift = shift + need_constant(bias, "the bias").tensor.double()
+    return affine(c, x, scale, shift, 1), None, None
+
+
+@lowers("_native_batch_norm_legit.no_stats", "_native_batch_norm_legit.default")
+def batch_statistics(c: Context, *_: Any) -> None:
+    raise Unsupported("this batch norm uses the statistics of the batch; it needs track_running_stats=True")
+
+
+def affine(c: Context, x: Value, scale: torch.Tensor, shift: torch.Tensor, axis: int) -> Value:
+    """x * scale + shift along `axis`."""
+    weights = [c.vector(Constant(scale), "scale"), c.vector(Constant(shift), "shift")]
+    return c.emit("affine", [x], weights=weights, layout=axis)

@@ -1,0 +1,155 @@
+"""The one table of ATen ops, and what a handler works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from converters.graph import NONE, Activation, Attr, Dim, Graph, Op, Role, Value, Weight, reshape_codes
+
+# A handler takes the arguments of the ATen schema in order: Value for what is computed, Constant for tensors that
+# are not, sizes as Dim, the rest as it is. It returns what the op returns.
+Handler = Callable[..., Any]
+HANDLERS: dict[str, Handler] = {}
+
+
+class Unsupported(Exception):
+    """Raised by a handler; the message is the hint for the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A tensor that depends on parameters, buffers and literals only; named as in the state dict, if it is there."""
+
+    tensor: torch.Tensor
+    name: str = ""
+
+    @property
+    def array(self) -> np.ndarray[Any, Any]:
+        """As numpy f32 (f64 stays f64)."""
+        tensor = self.tensor.detach().cpu()
+        return np.asarray(tensor.numpy() if tensor.dtype == torch.float64 else tensor.float().numpy())
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """A value that torch.expand repeats; elementwise ops repeat it by themselves."""
+
+    value: Value
+    shape: tuple[Dim, ...]
+
+
+def lowers(*names: str) -> Callable[[Handler], Handler]:
+    """Registers a handler for ATen ops, `conv2d.default` and the like."""
+
+    def register(handler: Handler) -> Handler:
+        for name in names:
+            HANDLERS[name] = handler
+        return handler
+
+    return register
+
+
+@dataclass
+class Context:
+    """The graph being built and the ATen op being lowered.
+
+    shapes, examples: of the op's outputs, symbolic and for the example inputs.
+    """
+
+    graph: Graph
+    batch: int  # batch size of the example, if dynamic
+    name: str = ""
+    source: str = ""
+    shapes: list[tuple[Dim, ...]] = field(default_factory=list)
+    examples: list[tuple[int, ...]] = field(default_factory=list)
+    weights: dict[tuple[Constant, Role], Weight] = field(default_factory=dict)
+
+    def emit(
+        self,
+        kind: str,
+        inputs: Sequence[Value],
+        attrs: dict[str, Attr] | None = None,
+        weights: Sequence[Weight] = (),
+        act: Activation = NONE,
+        layout: int | None = None,
+        output: Value | None = None,
+    ) -> Value:
+        """Appends an op; its output has the shape of the ATen op's (first) output unless `output` is given."""
+        if output is None:
+            output = Value(self.shapes[0], self.examples[0])
+        op = Op(kind, list(inputs), output, attrs or {}, list(weights), act, layout, self.name, self.source)
+        self.graph.ops.append(op)
+        return output
+
+    def weight(
+        self,
+        constant: Constant,
+        part: str,
+        role: Role,
+        matrix: np.ndarray[Any, Any],
+        groups: int = 1,
+        columns: int = 1,
+    ) -> Weight:
+        """The weight for a constant: one for all its uses, named as in the state dict or by layer and part."""
+        weight = self.weights.get((constant, role))
+        if weight is None:
+            name = constant.name or f"{self.name}.{part}"
+            weight = Weight(name, np.ascontiguousarray(matrix), role, groups)
+            self.weights[constant, role] = weight
+        weight.columns = max(weight.columns, columns)
+        return weight
+
+    def vector(self, constant: Constant, part: str) -> Weight:
+        """A bias, scale or shift over channels."""
+        return self.weight(constant, part, "vector", constant.array.reshape(-1, 1))
+
+    def constant(self, constant: Constant) -> Value:
+        """A constant that is not a weight of a layer, as a value."""
+        shape = tuple(constant.tensor.shape)
+        weight = self.weight(constant, "constant", "constant", constant.array.reshape(-1, 1))
+        return self.emit("constant", [], {"dims": list(shape)}, [weight], output=Value(shape, shape))
+
+    def reshape(self, x: Value, shape: Sequence[Dim], example: Sequence[int]) -> Value:
+        """x as `shape`; the same value if it has that shape already."""
+        if tuple(shape) == x.shape:
+            return x
+        codes = reshape_codes(x.shape, shape)
+        if codes is None:
+            raise Unsupported(
+                f"reshape from {_show(x.shape)} to {_show(shape)} has more than one size that is not a size "
+                "of the input; convert with fixed shapes (dynamic_batch=False)"
+            )
+        return self.emit("reshape", [x], {"dims": codes}, output=Value(tuple(shape), tuple(example)))
+
+    def with_rank(self, x: Value, rank: int) -> Value:
+        """x with leading dimensions of 1, for numpy broadcasting."""
+        ones = (1,) * (rank - x.rank)
+        return self.reshape(x, ones + x.shape, ones + x.example)
+
+
+def need_value(x: Any, what: str = "the input") -> Value:
+    if not isinstance(x, Value):
+        raise Unsupported(f"{what} of this op must depend on the model's input")
+    return x
+
+
+def need_constant(x: Any, what: str) -> Constant:
+    if not isinstance(x, Constant):
+        raise Unsupported(f"{what} is computed from the model's input; only constant weights are supported")
+    return x
+
+
+def pair(x: Any) -> tuple[Any, Any]:
+    """A 2-d size given as one number or two."""
+    if isinstance(x, (list, tuple)):
+        return (x[0], x[0]) if len(x) == 1 else (x[0], x[1])
+    return x, x
+
+
+def _show(shape: Sequence[Dim]) -> str:
+    return "[" + ", ".join(str(d) for d in shape) + "]"

@@ -1,0 +1,166 @@
+"""Ops that move elements: reshape, permute, slice, concat, pad."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from converters.graph import Dim, Value
+from converters.lowering.registry import Constant, Context, Expanded, Unsupported, lowers, need_value
+
+TO_END = 2**31 - 1
+
+
+@lowers(
+    "clone.default", "contiguous.default", "detach.default", "alias.default", "dropout.default", "identity.default",
+    "lift_fresh_copy.default", "_to_copy.default", "to.dtype", "to.dtype_layout", "to.device",
+)  # fmt: skip
+def same(c: Context, x: Any, *_: Any) -> Any:
+    """Ops that change nothing at inference; the driver has checked that the result is float32."""
+    return x
+
+
+@lowers("native_dropout.default")
+def native_dropout(c: Context, x: Any, p: float, train: bool | None) -> tuple[Any, None]:
+    if train:
+        raise Unsupported("dropout is in training mode; export the module in eval mode")
+    return x, None
+
+
+@lowers(
+    "view.default", "reshape.default", "_unsafe_view.default", "flatten.using_ints", "unflatten.int",
+    "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default",
+)  # fmt: skip
+def reshape(c: Context, x: Any, *_: Any) -> Value:
+    return c.reshape(need_value(x), c.shapes[0], c.examples[0])
+
+
+@lowers("permute.default")
+def permute(c: Context, x: Any, axes: Sequence[int]) -> Value:
+    x = need_value(x)
+    axes = [axis % x.rank for axis in axes]
+    if axes == sorted(axes):
+        return x
+    return c.emit("permute", [x], {"axes": axes})
+
+
+@lowers("transpose.int")
+def transpose(c: Context, x: Any, first: int, second: int) -> Value:
+    axes = list(range(need_value(x).rank))
+    axes[first], axes[second] = axes[second], axes[first]
+    return permute(c, x, axes)
+
+
+@lowers("t.default", "numpy_T.default")
+def t(c: Context, x: Any) -> Value:
+    return permute(c, x, range(need_value(x).rank)[::-1])
+
+
+@lowers("expand.default")
+def expand(c: Context, x: Any, *_: Any) -> Value | Expanded:
+    x = need_value(x)
+    return x if x.shape == c.shapes[0] else Expanded(x, c.shapes[0])
+
+
+@lowers("slice.Tensor")
+def slice_(c: Context, x: Any, dim: int = 0, start: Dim | None = None, end: Dim | None = None, step: int = 1) -> Value:
+    x = need_value(x)
+    dim %= x.rank
+    size = x.shape[dim]
+    start = 0 if start is None else start
+    if isinstance(size, int) and isinstance(start, int) and not isinstance(end, str):
+        start, stop, _ = slice(start, end, step).indices(size)
+    elif end is None or end == size or (isinstance(end, int) and end >= TO_END):
+        stop = TO_END
+    elif isinstance(end, int) and end >= 0:
+        stop = end
+    else:
+        raise Unsupported(f"a slice end of {end} in a dynamic dimension is not supported; use a fixed size")
+    if not isinstance(start, int) or start < 0:
+        raise Unsupported("a slice start counted from the end of a dynamic dimension is not supported")
+    if start == 0 and stop in (size, TO_END) and step == 1:
+        return x
+    return c.emit("slice", [x], {"axis": dim, "start": start, "stop": stop, "step": step})
+
+
+def _part(c: Context, x: Value, axis: int, start: int, size: int) -> Value:
+    shape, example = list(x.shape), list(x.example)
+    shape[axis] = example[axis] = size
+    attrs = {"axis": axis, "start": start, "stop": start + size, "step": 1}
+    return c.emit("slice", [x], dict(attrs), output=Value(tuple(shape), tuple(example)))
+
+
+@lowers("select.int")
+def select(c: Context, x: Any, dim: int, index: int) -> Value:
+    x = need_value(x)
+    dim %= x.rank
+    size = x.shape[dim]
+    if index < 0:
+        if not isinstance(size, int):
+            raise Unsupported("an index counted from the end of a dynamic dimension is not supported")
+        index += size
+    return c.reshape(_part(c, x, dim, index, 1), c.shapes[0], c.examples[0])
+
+
+@lowers("split.Tensor", "split_with_sizes.default", "chunk.default")
+def split(c: Context, x: Any, _: Any, dim: int = 0) -> list[Value]:
+    x = need_value(x)
+    dim %= x.rank
+    parts = []
+    start = 0
+    for shape in c.shapes:
+        size = shape[dim]
+        if not isinstance(size, int):
+            raise Unsupported("split of a dynamic dimension is not supported")
+        parts.append(_part(c, x, dim, start, size))
+        start += size
+    return parts
+
+
+@lowers("unbind.int")
+def unbind(c: Context, x: Any, dim: int = 0) -> list[Value]:
+    x = need_value(x)
+    dim %= x.rank
+    rows = [_part(c, x, dim, i, 1) for i in range(len(c.shapes))]
+    return [c.reshape(row, c.shapes[0], c.examples[0]) for row in rows]
+
+
+@lowers("cat.default")
+def cat(c: Context, tensors: Sequence[Any], dim: int = 0) -> Value:
+    if any(isinstance(x, Expanded) for x in tensors):
+        raise Unsupported("concat of an expanded tensor is not supported; use repeat-free code or interpolate")
+    values = [c.constant(x) if isinstance(x, Constant) else x for x in tensors]
+    if len(values) == 1:
+        return need_value(values[0])
+    return c.emit("concat", values, {"axis": dim % values[0].rank})
+
+
+@lowers("stack.default")
+def stack(c: Context, tensors: Sequence[Any], dim: int = 0) -> Value:
+    dim %= len(c.shapes[0])
+
+    def raised(x: Value) -> Value:
+        shape, example = (*x.shape[:dim], 1, *x.shape[dim:]), (*x.example[:dim], 1, *x.example[dim:])
+        return c.reshape(x, shape, example)
+
+    return cat(c, [raised(need_value(x)) for x in tensors], dim)
+
+
+@lowers("constant_pad_nd.default")
+def pad(c: Context, x: Any, pads: Sequence[int], value: float | None = 0.0) -> Value:
+    x = need_value(x)
+    if any(not isinstance(p, int) or p < 0 for p in pads):
+        raise Unsupported("negative or computed padding is not supported; use a slice")
+    if not any(pads):
+        return x
+    pairs = [0, 0] * (x.rank - len(pads) // 2)
+    for after in range(len(pads) - 2, -1, -2):  # torch starts at the last dimension
+        pairs += [pads[after], pads[after + 1]]
+    return c.emit("pad", [x], {"value": float(value or 0), "pads": pairs})
+
+
+@lowers("pad.default")
+def pad_mode(c: Context, x: Any, pads: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
+    if mode != "constant":
+        raise Unsupported(f"padding mode {mode!r} is not supported; use zeros or a constant")
+    return pad(c, x, pads, value)

@@ -1,0 +1,366 @@
+"""One tiny module per supported op and form, with example inputs: shared by the tests of converter and runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Case(NamedTuple):
+    """factory makes the module, inputs its example inputs (all f32, batch first)."""
+
+    name: str
+    factory: Callable[[], nn.Module]
+    inputs: Callable[[], tuple[Tensor, ...]]
+
+
+class Function(nn.Module):
+    """A module that is one function of its inputs."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *x: Tensor) -> object:
+        return self.function(*x)
+
+
+class WithBuffer(nn.Module):
+    """function(x, c) with a constant c."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], constant: Tensor) -> None:
+        super().__init__()
+        self.function = function
+        self.register_buffer("c", constant)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.c)
+
+
+def random(*shapes: tuple[int, ...], scale: float = 1.0, positive: bool = False) -> Callable[[], tuple[Tensor, ...]]:
+    def make() -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(1)
+        tensors = tuple(scale * torch.randn(shape, generator=generator) for shape in shapes)
+        return tuple(t.abs() + 0.1 for t in tensors) if positive else tensors
+
+    return make
+
+
+def batch_norm(module: nn.Module) -> nn.Module:
+    """Running statistics and weights as after training."""
+    for m in module.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):
+            assert m.running_mean is not None and m.running_var is not None
+            nn.init.normal_(m.running_mean)
+            nn.init.uniform_(m.running_var, 0.3, 2.0)
+            if m.affine:
+                nn.init.uniform_(m.weight, -1.5, 1.5)
+                nn.init.normal_(m.bias)
+    return module
+
+
+IMAGE = random((2, 6, 9, 11))
+TOKENS = random((2, 5, 12))
+CASES: list[Case] = []
+
+
+def case(name: str, factory: Callable[[], nn.Module], inputs: Callable[[], tuple[Tensor, ...]] = IMAGE) -> None:
+    CASES.append(Case(name, factory, inputs))
+
+
+def function(name: str, f: Callable[..., object], inputs: Callable[[], tuple[Tensor, ...]] = IMAGE) -> None:
+    case(name, lambda: Function(f), inputs)
+
+
+# linear
+case("linear", lambda: nn.Linear(12, 7), random((3, 12)))
+case("linear_no_bias", lambda: nn.Linear(12, 33, bias=False), random((3, 12)))
+case("linear_rank3", lambda: nn.Linear(12, 16), TOKENS)
+case("linear_rank4", lambda: nn.Linear(11, 3))
+case("linear_one_output", lambda: nn.Linear(12, 1), random((3, 12)))
+case("linear_relu", lambda: nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 5)), random((3, 12)))
+case("matmul_constant", lambda: WithBuffer(lambda x, c: x @ c, torch.randn(12, 5)), TOKENS)
+case("addmm", lambda: WithBuffer(lambda x, c: torch.addmm(c[0], x, c.t()), torch.randn(12, 12)), random((3, 12)))
+
+# conv2d
+case("conv3x3", lambda: nn.Conv2d(6, 8, 3, padding=1))
+case("conv3x3_no_bias", lambda: nn.Conv2d(6, 17, 3, bias=False))
+case("conv1x1", lambda: nn.Conv2d(6, 20, 1))
+case("conv5x5_stride2", lambda: nn.Conv2d(6, 8, 5, stride=2, padding=2))
+case("conv3x3_stride21", lambda: nn.Conv2d(6, 8, 3, stride=(2, 1), padding=(1, 0)))
+case("conv1x7", lambda: nn.Conv2d(6, 8, (1, 7), padding=(0, 3)))
+case("conv7x1", lambda: nn.Conv2d(6, 8, (7, 1), padding=(3, 0)))
+case("conv_dilated", lambda: nn.Conv2d(6, 8, 3, padding=2, dilation=2))
+case("conv_dilated_stride2", lambda: nn.Conv2d(6, 8, 3, stride=2, padding=(2, 4), dilation=(2, 3)))
+case("conv_same_even", lambda: nn.Conv2d(6, 8, (4, 3), padding="same"))
+case("conv_valid", lambda: nn.Conv2d(6, 8, 3, padding="valid"))
+case("conv_groups", lambda: nn.Conv2d(6, 9, 3, padding=1, groups=3))
+case("conv_groups_large", lambda: nn.Conv2d(6, 40, 3, padding=1, groups=2))
+case("conv_depthwise", lambda: nn.Conv2d(6, 6, 3, padding=1, groups=6))
+case("conv_depthwise_5x5_stride2", lambda: nn.Conv2d(6, 6, 5, stride=2, padding=2, groups=6))
+case("conv_depthwise_multiplier", lambda: nn.Conv2d(6, 12, 3, padding=1, groups=6))
+case("conv_one_channel", lambda: nn.Conv2d(1, 4, 3), random((2, 1, 8, 8)))
+case("conv1d", lambda: nn.Conv1d(6, 8, 3, stride=2, padding=1), random((2, 6, 13)))
+case("conv1d_same", lambda: nn.Conv1d(6, 6, 4, padding="same", groups=6), random((2, 6, 13)))
+case("conv_relu6", lambda: nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU6()))
+case("pad_conv", lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(6, 8, 3, stride=2)))
+
+# batch norm
+case("batch_norm2d", lambda: batch_norm(nn.BatchNorm2d(6)))
+case("batch_norm2d_plain", lambda: batch_norm(nn.BatchNorm2d(6, affine=False)))
+case("batch_norm1d", lambda: batch_norm(nn.BatchNorm1d(12)), random((3, 12)))
+case("batch_norm1d_rank3", lambda: batch_norm(nn.BatchNorm1d(5)), TOKENS)
+case("conv_bn", lambda: batch_norm(nn.Sequential(nn.Conv2d(6, 20, 3), nn.BatchNorm2d(20))))
+case("conv_bn_relu", lambda: batch_norm(nn.Sequential(nn.Conv2d(6, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())))
+case("depthwise_bn", lambda: batch_norm(nn.Sequential(nn.Conv2d(6, 6, 3, groups=6), nn.BatchNorm2d(6))))
+case("linear_bn", lambda: batch_norm(nn.Sequential(nn.Linear(12, 9), nn.BatchNorm1d(9), nn.Tanh())), random((3, 12)))
+case("bn_bn_relu", lambda: batch_norm(nn.Sequential(nn.BatchNorm2d(6), nn.BatchNorm2d(6), nn.ReLU())))
+
+# activations
+for module in (
+    nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(), nn.LeakyReLU(0.3), nn.Sigmoid(), nn.Tanh(), nn.SiLU(), nn.Hardswish(),
+    nn.Hardsigmoid(), nn.GELU(), nn.GELU("tanh"), nn.ELU(), nn.ELU(0.4), nn.SELU(), nn.Softplus(), nn.Softplus(2, 3),
+    nn.Mish(), nn.Hardtanh(-0.5, 0.7), nn.PReLU(), nn.PReLU(6), nn.Identity(), nn.Dropout(),
+    nn.Softmax(1), nn.Softmax(-1), nn.LogSoftmax(1), nn.LogSoftmax(3), nn.ReLU(inplace=True), nn.Softmax2d(),
+):  # fmt: skip
+    label = str(module).replace(" ", "").lower()
+    case(f"act_{label}", lambda module=module: nn.Sequential(nn.Identity(), module), random((2, 6, 9, 11), scale=4.0))
+case("softmax_rank2", lambda: nn.Softmax(1), random((3, 12)))
+case("softmax_tokens", lambda: nn.Softmax(1), TOKENS)
+function("clamp", lambda x: x.clamp(-0.5, 0.25))
+function("clamp_min", lambda x: x.clamp(min=0.25))
+function("clamp_max", lambda x: torch.clamp_max(x, 0.25))
+function("exp", torch.exp)
+function("sqrt", torch.sqrt, random((2, 6, 4, 5), positive=True))
+function("rsqrt", torch.rsqrt, random((2, 6, 4, 5), positive=True))
+function("reciprocal", torch.reciprocal, random((2, 6, 4, 5), positive=True))
+function("abs", torch.abs)
+function("neg", torch.neg)
+function("square", torch.square)
+function("pow2", lambda x: x**2)
+function("pow3", lambda x: x**3)
+function("pow_half", lambda x: x**0.5, random((2, 6, 4, 5), positive=True))
+function("pow_fraction", lambda x: x**1.7, random((2, 6, 4, 5), positive=True))
+function("pow_of", lambda x: 2**x)
+
+# arithmetic
+function("add_scalar", lambda x: x + 1.5)
+function("sub_scalar", lambda x: x - 1.5)
+function("rsub_scalar", lambda x: 1.5 - x)
+function("mul_scalar", lambda x: 3 * x)
+function("div_scalar", lambda x: x / 3)
+function("rdiv_scalar", lambda x: 3 / x, random((2, 6, 4, 5), positive=True))
+function("scalar_chain_relu", lambda x: F.relu((x - 0.5) / 0.25))
+function("add", lambda a, b: a + b, random((2, 6, 4, 5), (2, 6, 4, 5)))
+function("add_alpha", lambda a, b: torch.add(a, b, alpha=0.5), random((2, 6, 4, 5), (2, 6, 4, 5)))
+function("sub", lambda a, b: a - b, random((2, 12), (2, 12)))
+function("mul", lambda a, b: a * b, random((2, 5, 12), (2, 5, 12)))
+function("div", lambda a, b: a / b, random((2, 6, 4, 5), (2, 6, 4, 5), positive=True))
+function("add_itself", lambda x: x + x)
+function("add_relu", lambda a, b: F.relu(a + b), random((2, 6, 4, 5), (2, 6, 4, 5)))
+function("mul_by_channel", lambda a, b: a * b, random((2, 6, 4, 5), (2, 6, 1, 1)))
+function("mul_channel_first", lambda a, b: b * a, random((2, 6, 4, 5), (2, 6, 1, 1)))
+function("mul_by_pixel", lambda a, b: a * b, random((2, 6, 4, 5), (2, 1, 4, 5)))
+function("add_row_column", lambda a, b: a + b, random((2, 6, 4, 1), (2, 6, 1, 5)))
+function("add_unsqueezed", lambda a, b: a + b[:, :, None, None], random((2, 6, 4, 5), (2, 6)))
+function("mul_expanded", lambda a, b: a * b.expand_as(a), random((2, 6, 4, 5), (2, 6, 1, 1)))
+case("add_constant_channel", lambda: WithBuffer(lambda x, c: x + c, torch.randn(6, 1, 1)))
+case("mul_constant_channel", lambda: WithBuffer(lambda x, c: x * c, torch.randn(1, 6, 1, 1)))
+case("constant_minus", lambda: WithBuffer(lambda x, c: c - x, torch.randn(6, 1, 1)))
+case("minus_constant", lambda: WithBuffer(lambda x, c: x - c, torch.randn(12)), TOKENS)
+case("div_constant", lambda: WithBuffer(lambda x, c: x / c, torch.rand(6, 1, 1) + 0.5))
+case("constant_div", lambda: WithBuffer(lambda x, c: c / x, torch.randn(6, 1, 1)), random((2, 6, 4, 5), positive=True))
+case("add_constant_map", lambda: WithBuffer(lambda x, c: x + c, torch.randn(5, 12)), TOKENS)
+case("mul_constant_map", lambda: WithBuffer(lambda x, c: x * c, torch.randn(6, 9, 11)))
+case("add_constant_zero_dim", lambda: WithBuffer(lambda x, c: x + c, torch.tensor(0.7)))
+case("add_constant_width", lambda: WithBuffer(lambda x, c: x + c, torch.randn(11)))
+case("normalize", lambda: WithBuffer(lambda x, c: (x - c) / (c.abs() + 1), torch.randn(6, 1, 1)))
+
+# pooling, reductions, interpolation
+case("max_pool", lambda: nn.MaxPool2d(2))
+case("max_pool_3s2p1", lambda: nn.MaxPool2d(3, 2, 1))
+case("max_pool_ceil", lambda: nn.MaxPool2d(3, 2, ceil_mode=True))
+case("max_pool_ceil_pad", lambda: nn.MaxPool2d(2, 2, 1, ceil_mode=True), random((2, 3, 10, 9)))
+case("max_pool_dilated", lambda: nn.MaxPool2d((2, 3), 1, (1, 1), dilation=(3, 2)))
+case("avg_pool", lambda: nn.AvgPool2d(2))
+case("avg_pool_pad", lambda: nn.AvgPool2d(3, 2, 1))
+case("avg_pool_exclude_pad", lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False))
+case("avg_pool_ceil", lambda: nn.AvgPool2d((3, 2), 2, (1, 0), ceil_mode=True))
+case("avg_pool_ceil_exclude", lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False))
+case("avg_pool_divisor", lambda: nn.AvgPool2d(3, 2, 1, divisor_override=5))
+case("max_pool1d", lambda: nn.MaxPool1d(3, 2, 1), random((2, 6, 13)))
+case("avg_pool1d", lambda: nn.AvgPool1d(3, 2, 1), random((2, 6, 13)))
+case("adaptive_avg_1", lambda: nn.AdaptiveAvgPool2d(1))
+case("adaptive_avg_odd", lambda: nn.AdaptiveAvgPool2d((4, 7)))
+case("adaptive_avg_none", lambda: nn.AdaptiveAvgPool2d((None, 3)))
+case("adaptive_max", lambda: nn.AdaptiveMaxPool2d((4, 5)))
+case("adaptive_avg1d", lambda: nn.AdaptiveAvgPool1d(3), random((2, 6, 13)))
+case("adaptive_max1d", lambda: nn.AdaptiveMaxPool1d(4), random((2, 6, 13)))
+function("mean_hw", lambda x: x.mean((2, 3)))
+function("mean_hw_keepdim", lambda x: x.mean((-2, -1), keepdim=True))
+function("mean_channel", lambda x: x.mean(1))
+function("mean_channel_keepdim", lambda x: x - x.mean(1, keepdim=True))
+function("mean_tokens", lambda x: x.mean(1), TOKENS)
+function("sum_last", lambda x: x.sum(-1), TOKENS)
+function("sum_width", lambda x: x.sum(3, keepdim=True))
+function("amax", lambda x: x.amax((1, 3)))
+function("max_values", lambda x: x.max(2).values)
+function("upsample_nearest", lambda x: F.interpolate(x, scale_factor=2))
+function("upsample_nearest_size", lambda x: F.interpolate(x, size=(13, 20)))
+function("upsample_nearest_fraction", lambda x: F.interpolate(x, scale_factor=(1.5, 0.7)))
+function("upsample_bilinear", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"))
+function("upsample_bilinear_fraction", lambda x: F.interpolate(x, scale_factor=1.7, mode="bilinear"))
+function("upsample_bilinear_size", lambda x: F.interpolate(x, size=(5, 23), mode="bilinear"))
+function("upsample_bilinear_corners", lambda x: F.interpolate(x, size=(14, 20), mode="bilinear", align_corners=True))
+function("upsample_scale_corners", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True))
+
+# moving elements
+function("cat_channels", lambda a, b: torch.cat([a, b], 1), random((2, 6, 4, 5), (2, 3, 4, 5)))
+function("cat_width", lambda a, b: torch.cat([a, b, a], -1), random((2, 6, 4, 5), (2, 6, 4, 2)))
+function("cat_features", lambda a, b: torch.cat([a, b], 1), random((2, 12), (2, 3)))
+function("stack", lambda a, b: torch.stack([a, b], 1), random((2, 6), (2, 6)))
+function("chunk", lambda x: [c + i for i, c in enumerate(x.chunk(3, 1))])
+function("chunk_uneven", lambda x: tuple(c * 2 for c in x.chunk(2, 3)))
+function("split_sizes", lambda x: torch.cat([F.relu(c) for c in x.split([1, 2, 3], 1)][::-1], 1))
+function("slice_strided", lambda x: x[:, :, ::2, ::2])
+function("slice_negative", lambda x: x[:, 1:-1, -4:, :-2])
+function("select", lambda x: x[:, 2])
+function("select_last", lambda x: x[..., -1])
+function("unbind", lambda x: torch.unbind(x, 1)[1] + 1)
+function("flatten", lambda x: x.flatten(1))
+function("flatten_linear_like", lambda x: x.flatten(1).relu())
+function("view_groups", lambda x: x.view(x.shape[0], 2, 3, x.shape[2], -1))
+function("channel_shuffle", lambda x: x.view(-1, 2, 3, 9, 11).transpose(1, 2).reshape(-1, 6, 9, 11))
+function("tokens", lambda x: x.flatten(2).transpose(1, 2))
+function("permute", lambda x: x.permute(0, 2, 3, 1))
+function("permute_contiguous", lambda x: x.permute(0, 3, 1, 2).contiguous() * 2)
+function("transpose", lambda x: x.transpose(1, 3))
+function("squeeze", lambda x: x.mean((2, 3), keepdim=True).squeeze(-1).squeeze(-1))
+function("unsqueeze", lambda x: x.unsqueeze(1), random((2, 12)))
+function("pad_constant", lambda x: F.pad(x, (1, 2, 0, 3), value=0.5))
+function("pad_channels", lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 3, 3)))
+function("dict_output", lambda x: {"twice": x * 2, "same": x, "mean": x.mean((1, 2, 3))})
+function("same_output_twice", lambda x: (x.relu(), x.relu(), x))
+function("rank1", lambda x: x * 2 + 1, random((7,)))
+
+
+# composed nets
+
+
+class Residual(nn.Module):
+    """conv-bn-relu-conv-bn, projected or option-A shortcut, add, relu."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, option_a: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride, self.extra = stride, (outputs - inputs) // 2
+        self.option_a = option_a
+        if not option_a:
+            self.down = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if not self.option_a:
+            return F.relu(y + self.down(x))
+        if self.stride != 1 or self.extra:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.extra, self.extra))
+        return F.relu(y + x)
+
+
+def resnet(option_a: bool) -> nn.Module:
+    blocks = [Residual(8, 8, 1, option_a), Residual(8, 16, 2, option_a), Residual(16, 16, 1, option_a)]
+    stem = [nn.Conv2d(3, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)]
+    return batch_norm(nn.Sequential(*stem, *blocks, *head))
+
+
+class SqueezeExcite(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, 4, 1)
+        self.fc2 = nn.Conv2d(4, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * F.hardsigmoid(self.fc2(F.silu(self.fc1(F.adaptive_avg_pool2d(x, 1)))))
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.expand = nn.Sequential(nn.Conv2d(6, 24, 1, bias=False), nn.BatchNorm2d(24), nn.Hardswish())
+        self.depthwise = nn.Conv2d(24, 24, 3, padding=1, groups=24, bias=False)
+        self.bn = nn.BatchNorm2d(24)
+        self.se = SqueezeExcite(24)
+        self.project = nn.Sequential(nn.Conv2d(24, 6, 1, bias=False), nn.BatchNorm2d(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.project(self.se(F.hardswish(self.bn(self.depthwise(self.expand(x))))))
+
+
+class Branches(nn.Module):
+    """Split, two paths, concat, shuffle, as in ShuffleNet and Inception."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 5, 1)
+        self.right = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, (1, 3), padding=(0, 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, 1)
+        y = torch.cat([self.left(a), self.right(b), F.avg_pool2d(x, 3, 1, 1)], 1)
+        n, c, h, w = y.shape
+        return y.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+class SharedWeights(nn.Module):
+    """One linear layer used three times, and a second layer tied to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 12)
+        self.tied = nn.Linear(12, 12)
+        self.tied.weight = self.layer.weight
+        self.norm = batch_norm(nn.BatchNorm1d(12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.tied(F.relu(self.layer(F.relu(self.layer(self.layer(x)))))))
+
+
+class TokensNet(nn.Module):
+    """Conv features as tokens through linear layers and back (changes of the channel axis)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(6, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 16)
+        self.back = nn.Linear(16, 8)
+        self.norm = batch_norm(nn.BatchNorm2d(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        t = x.flatten(2).transpose(1, 2)
+        t = t + self.back(F.gelu(self.fc(t)))
+        return self.norm(t.transpose(1, 2).reshape(x.shape)) + x
+
+
+def lenet5() -> nn.Module:
+    features = [nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*features, nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+case("net_lenet5", lenet5, random((2, 1, 28, 28)))
+case("net_mlp", lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10)), random((2, 1, 28, 28)))
+case("net_resnet_option_a", lambda: resnet(True), random((2, 3, 16, 16)))
+case("net_resnet_projected", lambda: resnet(False), random((2, 3, 16, 16)))
+case("net_squeeze_excite", lambda: SqueezeExcite(6))
+case("net_inverted_residual", lambda: batch_norm(InvertedResidual()))
+case("net_branches", Branches)
+case("net_shared_weights", SharedWeights, random((3, 12)))
+case("net_tokens", TokensNet)

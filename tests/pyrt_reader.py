@@ -1,0 +1,548 @@
+"""An independent reader of docs/format.md in plain numpy, and an interpreter of its ops: the oracle of the tests.
+
+Shares no code with converters/ or csrc/. `read(path)` checks every rule of the page and raises FormatError;
+`File.dense(i)` decodes a tensor; `run(file, inputs)` executes the graph with torch.nn.functional.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STREAMS"]
+ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
+ROWS, PANELS, CSR = 1, 2, 3
+F32, CODEBOOK = 1, 2
+VALUES, BOOK, INDEX, ROW_TABLE, COLS = 1, 2, 3, 4, 5
+RAW, HUFFMAN = 0, 1
+# op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
+OP_TABLE = {
+    1: ("linear", (1, 2), (1, 2), 3),
+    2: ("conv2d", (1, 2), (1, 2), 13),
+    3: ("unary", (1, 1), (0, 0), 3),
+    4: ("binary", (2, 2), (0, 0), 4),
+    5: ("scalar", (1, 1), (0, 0), 6),
+    6: ("affine", (1, 1), (2, 2), 3),
+    7: ("pool2d", (1, 1), (0, 0), 12),
+    8: ("adaptive_pool2d", (1, 1), (0, 0), 3),
+    9: ("concat", (1, 255), (0, 0), 1),
+    10: ("slice", (1, 1), (0, 0), 4),
+    11: ("reshape", (1, 1), (0, 0), None),
+    12: ("permute", (1, 1), (0, 0), None),
+    13: ("reduce", (1, 1), (0, 0), None),
+    14: ("pad", (1, 1), (0, 0), None),
+    15: ("softmax", (1, 1), (0, 0), 2),
+    16: ("interpolate", (1, 1), (0, 0), 6),
+    17: ("constant", (0, 0), (1, 1), None),
+}
+
+
+class FormatError(Exception):
+    pass
+
+
+def check(condition: object, where: str, rule: str) -> None:
+    if not condition:
+        raise FormatError(f"{where}: {rule}")
+
+
+@dataclass
+class Value:
+    name: str
+    rank: int
+    channel_axis: int
+    role: int
+    dims: list[int]
+
+
+@dataclass
+class Op:
+    kind: str
+    name: str
+    source: str
+    inputs: list[int]
+    output: int
+    tensors: list[int]
+    attrs: np.ndarray  # u32 words
+
+    def i(self, k: int) -> int:
+        return int(self.attrs[k : k + 1].view(np.int32)[0])
+
+    def f(self, k: int) -> float:
+        return float(self.attrs[k : k + 1].view(np.float32)[0])
+
+    def ints(self, start: int = 0) -> list[int]:
+        return self.attrs[start:].view(np.int32).tolist()
+
+
+@dataclass
+class Stream:
+    kind: int
+    coding: int
+    bits: int
+    count: int
+    data: np.ndarray  # u8
+
+
+@dataclass
+class Tensor:
+    name: str
+    structure: int
+    values: int
+    rows: int
+    cols: int
+    groups: int
+    panel_rows: int
+    entries: int
+    parameters: int
+    streams: dict[int, Stream]
+    dense: np.ndarray | None = None
+
+
+@dataclass
+class File:
+    symbols: list[tuple[str, int, int]]
+    values: list[Value]
+    ops: list[Op]
+    tensors: list[Tensor]
+
+    @property
+    def inputs(self) -> list[int]:
+        return [i for i, v in enumerate(self.values) if v.role == 1]
+
+    @property
+    def outputs(self) -> list[int]:
+        return [i for i, v in enumerate(self.values) if v.role == 2]
+
+    def dense(self, index: int) -> np.ndarray:
+        """The tensor as f32 [M, K]."""
+        dense = self.tensors[index].dense
+        assert dense is not None
+        return dense
+
+    def tensor(self, name: str) -> np.ndarray:
+        return self.dense([t.name for t in self.tensors].index(name))
+
+
+def read(path: str | Path) -> File:
+    return parse(Path(path).read_bytes())
+
+
+def parse(data: bytes) -> File:
+    check(len(data) >= 64, "header", "truncated")
+    magic, major, minor, table_crc, size, count = struct.unpack_from("<8sHHIQI", data)
+    check(magic == b"\x89PYRT\r\n\x1a", "header", "magic")
+    check(zlib.crc32(data[:60]) == struct.unpack_from("<I", data, 60)[0], "header", "CRC")
+    check(major == 1 and minor == 0, "header", "version")
+    check(size == len(data), "header", "file size")
+    check(not any(data[28:60]), "header", "reserved")
+    check(count == 7 and len(data) >= 64 + 32 * count, "header", "section count")
+    check(zlib.crc32(data[64 : 64 + 32 * count]) == table_crc, "section table", "CRC")
+    end = 64 + 32 * count
+    sections = []
+    for i, name in enumerate(SECTION_NAMES):
+        kind, crc, offset, length, entries, zero = struct.unpack_from("<IIQQII", data, 64 + 32 * i)
+        check(kind == i + 1 and zero == 0, name, "kind, order and reserved")
+        end = _place(data, end, offset, length, name)
+        check(length == entries * ENTRY_BYTES[i], name, "size is count x entry size")
+        section = data[offset : offset + length]
+        check(zlib.crc32(section) == crc, name, "CRC")
+        sections.append(section)
+    strings, symbols, values, words, ops, tensors, streams = sections
+    words_array = np.frombuffer(words, "<u4")
+    text = _strings(strings)
+    file = File(_symbols(symbols, text), [], [], [])
+    file.values = _values(values, text, words_array, len(file.symbols))
+    all_streams = _streams(data, end, streams)
+    file.tensors = _tensors(tensors, text, all_streams)
+    file.ops = _ops(ops, text, words_array, file)
+    for tensor in file.tensors:
+        tensor.dense = _decode(tensor)
+    return file
+
+
+def _place(data: bytes, end: int, offset: int, size: int, where: str) -> int:
+    check(offset == -(-end // 64) * 64, where, "offset is the next multiple of 64")
+    check(offset + size <= len(data), where, "inside the file")
+    check(not any(data[end:offset]), where, "zero padding before")
+    return offset + size
+
+
+def _strings(data: bytes) -> Callable[[int], str]:
+    check(data[:1] == b"\0" and data[-1:] == b"\0", "STRINGS", "starts with the empty string, ends with NUL")
+    starts = {0} | {i + 1 for i, byte in enumerate(data[:-1]) if byte == 0}
+
+    def text(offset: int) -> str:
+        check(offset in starts, "STRINGS", "a string field points to a string's start")
+        found = data[offset : data.index(b"\0", offset)]
+        check(len(found) <= 255, "STRINGS", "at most 255 bytes")
+        return found.decode()
+
+    return text
+
+
+def _symbols(data: bytes, text: Callable[[int], str]) -> list[tuple[str, int, int]]:
+    found = []
+    for name, low, high, zero in struct.iter_unpack("<4I", data):
+        check(zero == 0 and 1 <= low <= high < 2**31, "SYMBOLS", "1 <= min <= max")
+        found.append((text(name), low, high))
+    return found
+
+
+def _values(data: bytes, text: Callable[[int], str], words: np.ndarray, symbols: int) -> list[Value]:
+    found = []
+    for name, dtype, rank, axis, role, dims, zero in struct.iter_unpack("<IBBbBII", data):
+        check(dtype == 1 and rank <= 6 and -1 <= axis < rank and role <= 2 and zero == 0, "VALUES", "fields")
+        sizes: list[int] = []
+        if role == 1:
+            check(dims + rank <= words.size, "VALUES", "dims inside WORDS")
+            sizes = words[dims : dims + rank].view(np.int32).tolist()
+            check(all(d >= 1 or (d < 0 and -1 - d < symbols) for d in sizes), "VALUES", "dims")
+            check(all(v.role == 1 for v in found), "VALUES", "inputs come first")
+        else:
+            check(dims == 0, "VALUES", "dims of inputs only")
+        found.append(Value(text(name), rank, axis, role, sizes))
+    return found
+
+
+def _streams(data: bytes, end: int, table: bytes) -> list[Stream]:
+    found = []
+    for i, fields in enumerate(struct.iter_unpack("<QQI4B2I", table)):
+        offset, size, crc, kind, coding, bits, zero, count, zero2 = fields
+        where = f"stream {i}"
+        end = _place(data, end, offset, size, where)
+        check(zlib.crc32(data[offset : offset + size]) == crc, where, "CRC")
+        check(1 <= kind <= 5 and coding <= 1 and zero == 0 and zero2 == 0, where, "fields")
+        found.append(Stream(kind, coding, bits, count, np.frombuffer(data, np.uint8, size, offset)))
+    check(end == len(data), "file", "ends with the last stream")
+    return found
+
+
+def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) -> list[Tensor]:
+    found = []
+    next_stream = 0
+    for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
+        name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
+        where = f"tensor {text(name)}"
+        check(1 <= structure <= 3 and 1 <= values <= 2, where, "structure and values")
+        check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
+        check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
+        next_stream += count
+        kinds = [ROW_TABLE, COLS] if structure == CSR else []
+        kinds += [VALUES] if values == F32 else [BOOK, INDEX]
+        mine = streams[first : first + count]
+        check([s.kind for s in mine] == kinds, where, "stream order")
+        check(structure != ROWS or (panel_rows == 0 and entries == rows * cols), where, "rows: entries")
+        if structure == PANELS:
+            check(panel_rows == 16, where, "panels have 16 rows")
+            check(entries == groups * -(-rows // groups // 16) * 16 * cols, where, "panels: entries")
+        check(structure != CSR or panel_rows >= 1, where, "csr: rows per panel")
+        by_kind = {s.kind: s for s in mine}
+        found.append(Tensor(text(name), structure, values, rows, cols, groups, panel_rows, entries, parameters, by_kind))
+    check(next_stream == len(streams), "STREAMS", "every stream belongs to a tensor")
+    return found
+
+
+def _ops(table: bytes, text: Callable[[int], str], words: np.ndarray, file: File) -> list[Op]:
+    produced = set(file.inputs)
+    found = []
+    for fields in struct.iter_unpack("<HBBHHIIIIII", table):
+        kind, inputs, outputs, tensors, zero, name, source, operands, attrs, attr_count, zero2 = fields
+        where = f"op {text(name)}"
+        check(kind in OP_TABLE and outputs == 1 and zero == 0 and zero2 == 0, where, "kind and fields")
+        label, n_in, n_tensors, n_attrs = OP_TABLE[kind]
+        check(n_in[0] <= inputs <= n_in[1] and n_tensors[0] <= tensors <= n_tensors[1], where, "operand counts")
+        check(n_attrs is None or attr_count == n_attrs, where, "attribute count")
+        total = inputs + 1 + tensors
+        check(operands + total <= words.size and attrs + attr_count <= words.size, where, "inside WORDS")
+        numbers = words[operands : operands + total].tolist()
+        ins, out, weights = numbers[:inputs], numbers[inputs], numbers[inputs + 1 :]
+        check(all(v in produced for v in ins), where, "inputs are produced before")
+        check(out < len(file.values) and out not in produced, where, "output is produced once")
+        check(all(t < len(file.tensors) for t in weights), where, "tensor numbers")
+        produced.add(out)
+        op = Op(label, text(name), text(source), ins, out, weights, words[attrs : attrs + attr_count])
+        _check_layout(op, file.values)
+        found.append(op)
+    check(produced == set(range(len(file.values))), "VALUES", "every value is produced")
+    return found
+
+
+def _check_layout(op: Op, values: list[Value]) -> None:
+    if op.kind in ("reshape", "permute", "constant"):
+        return
+    where = f"op {op.name} ({op.kind})"
+    axes = {values[v].channel_axis for v in op.inputs}
+    check(len(axes) == 1, where, "inputs have one channel axis")
+    axis, out = values[op.inputs[0]].channel_axis, values[op.output]
+    if op.kind == "reduce" and not op.i(1):
+        dropped = op.ints(2)
+        check(dropped == sorted(set(dropped)), where, "axes rise")
+        axis = -1 if axis in dropped else axis - sum(d < axis for d in dropped)
+    check(out.channel_axis == axis, where, "output keeps the channel axis")
+    if op.kind == "linear":
+        check(axis == out.rank - 1, where, "channel axis is the last")
+    if op.kind in ("conv2d", "pool2d", "adaptive_pool2d", "interpolate"):
+        check(axis == 1 and out.rank == 4, where, "rank 4, channel axis 1")
+
+
+# --- streams to dense -------------------------------------------------------------------------------------------
+
+
+def _decode(t: Tensor) -> np.ndarray:
+    where = f"tensor {t.name}"
+    starts = rows_of = None
+    if t.structure == CSR:
+        starts, rows_of = _row_table(t, where)
+        chunks = np.diff(starts).tolist()
+        cols = _columns(t, chunks, rows_of, where)
+    else:
+        panels = t.groups * -(-t.rows // t.groups // 16)
+        per_panel = [16 * min(256, t.cols - k) for k in range(0, t.cols, 256)]
+        chunks = per_panel * panels
+    entries = _entry_values(t, chunks, where)
+    if t.structure == ROWS:
+        return entries.reshape(t.rows, t.cols)
+    if t.structure == PANELS:
+        per_group = t.rows // t.groups
+        panels = entries.reshape(t.groups, -1, t.cols, 16).transpose(0, 1, 3, 2)
+        return panels.reshape(t.groups, -1, t.cols)[:, :per_group].reshape(t.rows, t.cols)
+    dense = np.zeros((t.rows, t.cols), np.float32)
+    row = np.repeat(np.arange(t.rows), rows_of)
+    check(np.unique(row * t.cols + cols).size == cols.size, where, "one entry per place")
+    dense[row, cols] = entries
+    return dense
+
+
+def _row_table(t: Tensor, where: str) -> tuple[np.ndarray, np.ndarray]:
+    stream = t.streams[ROW_TABLE]
+    check(stream.coding == RAW and stream.bits in (8, 16, 32) and stream.count == 0, where, "ROWS fields")
+    per_group = t.rows // t.groups
+    panels_per_group = -(-per_group // t.panel_rows)
+    panels = t.groups * panels_per_group
+    check(stream.data.size == 4 * (panels + 1) + t.rows * stream.bits // 8, where, "ROWS size")
+    starts = stream.data[: 4 * (panels + 1)].view("<u4").astype(np.int64)
+    row_nnz = stream.data[4 * (panels + 1) :].view(f"<u{stream.bits // 8}").astype(np.int64)
+    expected = [0]
+    for g in range(t.groups):
+        for p in range(panels_per_group):
+            first = g * per_group + p * t.panel_rows
+            last = min(first + t.panel_rows, (g + 1) * per_group)
+            expected.append(expected[-1] + int(row_nnz[first:last].sum()))
+    check(starts.tolist() == expected and expected[-1] == t.entries, where, "panel_start sums nnz_of_row to nnz")
+    return starts, row_nnz
+
+
+def _columns(t: Tensor, chunks: list[int], row_nnz: np.ndarray, where: str) -> np.ndarray:
+    stream = t.streams[COLS]
+    check(stream.bits in (8, 16), where, "COLS bits")
+    if stream.coding == HUFFMAN:
+        check(stream.bits == 8, where, "huffman deltas have 8 bits")
+        deltas = _huffman(stream, chunks, where).astype(np.int64)
+    else:
+        check(stream.count == 0 and stream.data.size == t.entries * stream.bits // 8, where, "COLS size")
+        deltas = stream.data.view(f"<u{stream.bits // 8}").astype(np.int64)
+    total = np.cumsum(deltas + 1)
+    before_row = np.concatenate([[0], total])[np.cumsum(row_nnz) - row_nnz]
+    cols = total - np.repeat(before_row, row_nnz) - 1
+    check(cols.size == 0 or int(cols.max()) < t.cols, where, "columns < K")
+    return cols
+
+
+def _entry_values(t: Tensor, chunks: list[int], where: str) -> np.ndarray:
+    if t.values == F32:
+        stream = t.streams[VALUES]
+        check(stream.coding == RAW and stream.bits == 32 and stream.count == 0, where, "VALUES fields")
+        check(stream.data.size == 4 * t.entries, where, "VALUES size")
+        return stream.data.view("<f4")
+    book, index = t.streams[BOOK], t.streams[INDEX]
+    check(book.coding == RAW and book.bits == 32 and 1 <= book.count <= 256, where, "BOOK fields")
+    check(book.data.size == 4 * book.count, where, "BOOK size")
+    check(1 <= index.bits <= 8 and book.count <= 1 << index.bits, where, "INDEX bits")
+    if index.coding == HUFFMAN:
+        check(t.structure != ROWS, where, "rows are never huffman coded")
+        numbers = _huffman(index, chunks, where)
+    else:
+        bytes_used = -(-t.entries * index.bits // 8)
+        check(index.count == 0 and index.data.size == bytes_used + 8, where, "INDEX size")
+        bits = np.unpackbits(index.data, bitorder="little")
+        check(not bits[t.entries * index.bits :].any(), where, "INDEX padding is zero")
+        planes = bits[: t.entries * index.bits].reshape(t.entries, index.bits)
+        numbers = (planes * (1 << np.arange(index.bits))).sum(1)
+    check(numbers.size == t.entries and int(numbers.max(initial=0)) < book.count, where, "indices < book size")
+    return book.data.view("<f4")[numbers]
+
+
+def _huffman(stream: Stream, chunks: Sequence[int], where: str) -> np.ndarray:
+    alphabet, data = stream.count, stream.data.tobytes()
+    check(2 <= alphabet <= 256, where, "alphabet")
+    head = -(-alphabet // 2)
+    check(len(data) >= head, where, "truncated lengths")
+    nibbles = [x for byte in data[:head] for x in (byte & 15, byte >> 4)]
+    lengths = nibbles[:alphabet]
+    check(not any(nibbles[alphabet:]) and max(lengths) <= 12, where, "lengths of at most 12")
+    check(sum(2.0**-x for x in lengths if x) == 1.0, where, "complete code")
+    at = -(-head // 4) * 4
+    check(not any(data[head:at]), where, "zero padding")
+    check(len(data) >= at + 4 * (len(chunks) + 1) + 8, where, "truncated offsets")
+    offsets = struct.unpack_from(f"<{len(chunks) + 1}I", data, at)
+    base = at + 4 * (len(chunks) + 1)
+    check(offsets[0] == 0 and base + offsets[-1] + 8 == len(data), where, "chunk offsets end the stream")
+    check(not any(data[-8:]), where, "8 zero bytes")
+    decoder, code = {}, 0
+    for length in range(1, 13):
+        code <<= 1
+        for symbol in range(alphabet):
+            if lengths[symbol] == length:
+                decoder[length, code] = symbol
+                code += 1
+    found: list[int] = []
+    for i, n in enumerate(chunks):
+        check(n <= 65536, where, "chunk of at most 65536 symbols")
+        found += _chunk(data[base + offsets[i] : base + offsets[i + 1]], n, decoder, where)
+    return np.array(found, np.uint8)
+
+
+def _chunk(data: bytes, n: int, decoder: Mapping[tuple[int, int], int], where: str) -> list[int]:
+    if n == 0:
+        check(not data, where, "empty chunk has no bytes")
+        return []
+    sizes = struct.unpack_from("<3H", data)
+    quarter = -(-n // 4)
+    found: list[int] = []
+    at = 6
+    for j in range(4):
+        end = at + sizes[j] if j < 3 else len(data)
+        check(at <= end <= len(data), where, "string sizes")
+        bits = np.unpackbits(np.frombuffer(data[at:end], np.uint8), bitorder="little").tolist()
+        position = 0
+        for _ in range(min((j + 1) * quarter, n) - min(j * quarter, n)):
+            code = length = 0
+            while (length, code) not in decoder or length == 0:
+                check(position < len(bits) and length < 12, where, "a string ends inside a code")
+                code, length, position = code << 1 | bits[position], length + 1, position + 1
+            found.append(decoder[length, code])
+        check(len(bits) - position < 8 and not any(bits[position:]), where, "a string ends after its last code")
+        at = end
+    return found
+
+
+# --- the interpreter --------------------------------------------------------------------------------------------
+
+
+def run(
+    file: File, inputs: np.ndarray | Sequence[np.ndarray], dtype: torch.dtype = torch.float32
+) -> dict[str, np.ndarray]:
+    """The outputs by name, computed with torch in `dtype`."""
+    arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+    env: dict[int, torch.Tensor] = {}
+    symbols: dict[int, int] = {}
+    for number, array in zip(file.inputs, arrays, strict=True):
+        value = file.values[number]
+        check(array.ndim == value.rank, value.name, "rank")
+        for size, expected in zip(array.shape, value.dims, strict=True):
+            if expected < 0:
+                _, low, high = file.symbols[-1 - expected]
+                check(symbols.setdefault(-1 - expected, size) == size and low <= size <= high, value.name, "size")
+            else:
+                check(size == expected, value.name, "size")
+        env[number] = torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
+    for op in file.ops:
+        weights = [torch.from_numpy(np.array(file.dense(t))).to(dtype) for t in op.tensors]
+        y = _run_op(op, [env[v] for v in op.inputs], weights, file)
+        check(y.dim() == file.values[op.output].rank, op.name, "rank of the output")
+        env[op.output] = y
+    return {file.values[v].name: env[v].numpy() for v in file.outputs}
+
+
+def _activate(op: Op, at: int, y: torch.Tensor) -> torch.Tensor:
+    code, p0, p1 = op.i(at), op.f(at + 1), op.f(at + 2)
+    functions: list[Callable[[torch.Tensor], torch.Tensor]] = [
+        lambda y: y,
+        lambda y: y.clamp(p0, p1),
+        lambda y: torch.where(y >= 0, y, p0 * y),
+        torch.sigmoid,
+        torch.tanh,
+        lambda y: y * torch.sigmoid(y),
+        lambda y: y * (y + 3).clamp(0, 6) / 6,
+        lambda y: (y + 3).clamp(0, 6) / 6,
+        lambda y: y * (1 + torch.erf(y / 2**0.5)) / 2,
+        lambda y: F.gelu(y, approximate="tanh"),
+        lambda y: torch.where(y > 0, y, p0 * torch.expm1(y)),
+        torch.exp,
+        torch.sqrt,
+        torch.abs,
+        lambda y: F.softplus(y, p0, p1),
+        lambda y: y * torch.tanh(F.softplus(y)),
+    ]
+    return functions[code](y)
+
+
+def _run_op(op: Op, x: list[torch.Tensor], w: list[torch.Tensor], file: File) -> torch.Tensor:
+    if op.kind == "linear":
+        y = F.linear(x[0], w[0], w[1].flatten() if len(w) > 1 else None)
+        return _activate(op, 0, y + x[1] if len(x) > 1 else y)
+    if op.kind == "conv2d":
+        kh, kw, sh, sw, top, left, bottom, right, dh, dw = op.ints(3)
+        groups = file.tensors[op.tensors[0]].groups
+        weight = w[0].reshape(len(w[0]), -1, kh, kw)
+        padded = F.pad(x[0], (left, right, top, bottom))
+        y = F.conv2d(padded, weight, w[1].flatten() if len(w) > 1 else None, (sh, sw), 0, (dh, dw), groups)
+        return _activate(op, 0, y + x[1] if len(x) > 1 else y)
+    if op.kind == "unary":
+        return _activate(op, 0, x[0])
+    if op.kind == "binary":
+        check(x[0].dim() == x[1].dim(), op.name, "same rank")
+        return _activate(op, 1, [torch.add, torch.sub, torch.mul, torch.div][op.i(0)](x[0], x[1]))
+    if op.kind == "scalar":
+        a, b = x[0], torch.tensor(op.f(2), dtype=x[0].dtype)
+        a, b = (b, a) if op.i(1) else (a, b)
+        return _activate(op, 3, [torch.add, torch.sub, torch.mul, torch.div, torch.pow][op.i(0)](a, b))
+    if op.kind == "affine":
+        axis = file.values[op.inputs[0]].channel_axis
+        shape = [-1 if i == axis else 1 for i in range(x[0].dim())]
+        return _activate(op, 0, x[0] * w[0].reshape(shape) + w[1].reshape(shape))
+    if op.kind == "pool2d":
+        mode, kh, kw, sh, sw, ph, pw, dh, dw, ceil, include, divisor = op.ints()
+        if mode == 0:
+            return F.max_pool2d(x[0], (kh, kw), (sh, sw), (ph, pw), (dh, dw), bool(ceil))
+        check(dh == dw == 1, op.name, "no dilated average")
+        return F.avg_pool2d(x[0], (kh, kw), (sh, sw), (ph, pw), bool(ceil), bool(include), divisor or None)
+    if op.kind == "adaptive_pool2d":
+        size = [op.i(1 + i) or x[0].shape[2 + i] for i in range(2)]
+        return (F.adaptive_avg_pool2d if op.i(0) else F.adaptive_max_pool2d)(x[0], size)
+    if op.kind == "concat":
+        return torch.cat(x, op.i(0))
+    if op.kind == "slice":
+        axis, start, stop, step = op.ints()
+        return x[0][(slice(None),) * axis + (slice(start, stop, step),)]
+    if op.kind == "reshape":
+        return x[0].reshape([x[0].shape[-2 - d] if d <= -2 else d for d in op.ints()])
+    if op.kind == "permute":
+        return x[0].permute(op.ints())
+    if op.kind == "reduce":
+        axes, keepdim = op.ints(2), bool(op.i(1))
+        if not axes:
+            return x[0]
+        return [torch.mean, torch.sum, torch.amax][op.i(0)](x[0], axes, keepdim)
+    if op.kind == "pad":
+        pads = op.ints(1)
+        flat = [p for d in range(len(pads) - 2, -1, -2) for p in pads[d : d + 2]]
+        return F.pad(x[0], flat, value=op.f(0))
+    if op.kind == "softmax":
+        return (torch.log_softmax if op.i(1) else torch.softmax)(x[0], op.i(0))
+    if op.kind == "interpolate":
+        mode = ["nearest", "bilinear"][op.i(0)]
+        align = {"align_corners": bool(op.i(1))} if mode == "bilinear" else {}
+        if op.i(2):
+            return F.interpolate(x[0], size=(op.i(2), op.i(3)), mode=mode, **align)
+        return F.interpolate(x[0], scale_factor=(op.f(4), op.f(5)), mode=mode, **align)
+    check(op.kind == "constant", op.name, "known op")
+    return w[0].reshape(op.ints())
