@@ -21,7 +21,7 @@ lint: .venv/.installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	find csrc tests -name '*.cc' -o -name '*.h' -o -name '*.inc' | xargs .venv/bin/clang-format --dry-run --Werror
+	find csrc tests -name '*.cc' -o -name '*.h' -o -name '*.inl' | xargs .venv/bin/clang-format --dry-run --Werror
 
 clean:
 	rm -rf .venv build dist *.egg-info pyruntime/_core*.so
