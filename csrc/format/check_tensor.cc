@@ -1,0 +1,285 @@
+// What the streams of a tensor must hold, so that kernels can run on them without a check.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/huffman.h"
+#include "base/math.h"
+#include "format/reader.h"
+
+namespace pyrt::format {
+namespace {
+
+uint32_t load_u32(const uint8_t* p) {
+  uint32_t v;
+  std::memcpy(&v, p, 4);
+  return v;
+}
+
+uint32_t load_count(const uint8_t* p, uint64_t i, int bits) {
+  if (bits == 8) return p[i];
+  uint16_t half;
+  if (bits == 16) return std::memcpy(&half, p + 2 * i, 2), half;
+  return load_u32(p + 4 * i);
+}
+
+uint32_t panels_per_group(const Tensor& t) {
+  const uint64_t panel_rows = t.structure == static_cast<uint16_t>(Structure::kCsr) ? t.panel_rows : kPanelRows;
+  return static_cast<uint32_t>(ceil_div(t.rows / t.groups, static_cast<int64_t>(panel_rows)));
+}
+
+// The checks of one tensor; `where` names it in every error.
+class TensorCheck {
+ public:
+  TensorCheck(const File& file, uint32_t index) : file_(file), t_(file.tensor(index)) {
+    where_ = "section TENSORS: entry " + std::to_string(index) + " (" + file.string(t_.name) + ")";
+  }
+
+  Status run() {
+    PYRT_RETURN_IF_ERROR(check_header());
+    if (csr_) PYRT_RETURN_IF_ERROR(check_rows());
+    if (csr_) PYRT_RETURN_IF_ERROR(check_cols());
+    if (t_.values == static_cast<uint16_t>(Values::kF32)) return check_f32();
+    PYRT_RETURN_IF_ERROR(check_book());
+    return check_index();
+  }
+
+ private:
+  Status error(const std::string& rule) const { return invalid_file(where_ + ": " + rule); }
+
+  Status check_header() {
+    if (t_.structure < 1 || t_.structure > 3) return error("unknown structure " + std::to_string(t_.structure));
+    if (t_.values < 1 || t_.values > 2) return error("unknown values code " + std::to_string(t_.values));
+    if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
+    if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
+    csr_ = t_.structure == static_cast<uint16_t>(Structure::kCsr);
+    const bool panels = t_.structure == static_cast<uint16_t>(Structure::kPanels);
+    if (csr_ ? t_.panel_rows < 1 || t_.panel_rows > INT32_MAX : t_.panel_rows != (panels ? kPanelRows : 0)) {
+      return error("wrong panel_rows " + std::to_string(t_.panel_rows));
+    }
+    int64_t stored = 0;
+    const int64_t stored_rows = panels ? int64_t{t_.groups} * panels_per_group(t_) * kPanelRows : t_.rows;
+    if (!checked_mul(stored_rows, t_.cols, &stored) || stored > static_cast<int64_t>(kMaxSize)) {
+      return error("rows x cols is too large");
+    }
+    if (csr_ ? t_.entries > static_cast<uint64_t>(stored) : t_.entries != static_cast<uint64_t>(stored)) {
+      return error("entries do not agree with rows x cols");
+    }
+    if (t_.parameters > kMaxSize) return error("parameter count out of range");
+    const bool book = t_.values == static_cast<uint16_t>(Values::kCodebook);
+    std::vector<StreamKind> expected;
+    if (csr_) expected = {StreamKind::kRows, StreamKind::kCols};
+    if (book) expected.insert(expected.end(), {StreamKind::kBook, StreamKind::kIndex});
+    else expected.push_back(StreamKind::kValues);
+    if (t_.stream_count != expected.size()) return error("wrong number of streams");
+    for (uint32_t i = 0; i < t_.stream_count; ++i) {
+      const Stream& s = file_.stream(t_.first_stream + i);
+      if (s.kind != static_cast<uint8_t>(expected[i])) return error("streams missing or out of order");
+      const bool may_code = (expected[i] == StreamKind::kCols || expected[i] == StreamKind::kIndex) &&
+                            t_.structure != static_cast<uint16_t>(Structure::kRows);
+      if (s.coding > 1 || (s.coding == 1 && !may_code)) return error("coding not allowed for this stream");
+    }
+    return {};
+  }
+
+  const Stream& stream(StreamKind kind) const { return *file_.find_stream(t_, kind); }
+
+  Status check_rows() {
+    const Stream& s = stream(StreamKind::kRows);
+    const uint8_t* p = file_.stream_data(s);
+    const uint64_t panels = uint64_t{t_.groups} * panels_per_group(t_);
+    if (s.bits != 8 && s.bits != 16 && s.bits != 32) return error("ROWS: bits must be 8, 16 or 32");
+    if (s.count != 0 || s.size != 4 * (panels + 1) + uint64_t{t_.rows} * s.bits / 8) return error("ROWS: wrong size");
+    const uint32_t group_rows = t_.rows / t_.groups;
+    const uint8_t* counts = p + 4 * (panels + 1);
+    uint64_t row = 0, nnz = 0;
+    for (uint64_t panel = 0; panel < panels; ++panel) {
+      if (load_u32(p + 4 * panel) != nnz) return error("ROWS: panel_start does not agree with the row counts");
+      const uint64_t in_group = (panel % panels_per_group(t_)) * t_.panel_rows;
+      const uint64_t end = row + std::min<uint64_t>(t_.panel_rows, group_rows - in_group);
+      for (; row < end; ++row) {
+        const uint32_t n = load_count(counts, row, s.bits);
+        if (n > t_.cols) return error("ROWS: row " + std::to_string(row) + " has more entries than columns");
+        nnz += n;
+      }
+    }
+    if (nnz != t_.entries || nnz > UINT32_MAX || load_u32(p + 4 * panels) != nnz) {
+      return error("ROWS: the counts do not add up to the number of entries");
+    }
+    return {};
+  }
+
+  Status check_cols() {
+    const Stream& s = stream(StreamKind::kCols);
+    if (s.bits != 8 && s.bits != 16) return error("COLS: bits must be 8 or 16");
+    if (s.coding == 1 && s.bits != 8) return error("COLS: only 8-bit deltas can be Huffman-coded");
+    const Stream& rows = stream(StreamKind::kRows);
+    const uint8_t* counts = file_.stream_data(rows) + 4 * (uint64_t{t_.groups} * panels_per_group(t_) + 1);
+    std::vector<uint8_t> decoded;
+    const uint8_t* deltas = file_.stream_data(s);
+    if (s.coding == 0) {
+      if (s.count != 0 || s.size != t_.entries * s.bits / 8) return error("COLS: wrong size");
+      return check_deltas(deltas, s.bits, counts, rows.bits, 0, t_.rows);
+    }
+    return check_huffman(s, 256, [&](const std::vector<uint8_t>& symbols, uint32_t chunk) {
+      const uint32_t per_group = panels_per_group(t_), group_rows = t_.rows / t_.groups;
+      const uint64_t begin = uint64_t{chunk / per_group} * group_rows + uint64_t{chunk % per_group} * t_.panel_rows;
+      const uint64_t end = std::min<uint64_t>(begin + t_.panel_rows, uint64_t{chunk / per_group + 1} * group_rows);
+      return check_deltas(symbols.data(), 8, counts, rows.bits, begin, end);
+    });
+  }
+
+  // A row's columns rise by construction; its last one must be a column.
+  Status check_deltas(const uint8_t* deltas, int bits, const uint8_t* counts, int count_bits, uint64_t row,
+                      uint64_t row_end) {
+    for (; row < row_end; ++row) {
+      const uint32_t n = load_count(counts, row, count_bits);
+      uint64_t sum = n;
+      if (bits == 8) {
+        for (uint32_t i = 0; i < n; ++i) sum += deltas[i];
+      } else {
+        uint16_t delta;
+        for (uint32_t i = 0; i < n; ++i) std::memcpy(&delta, deltas + 2 * i, 2), sum += delta;
+      }
+      if (sum > t_.cols) return error("COLS: row " + std::to_string(row) + " reaches past the last column");
+      deltas += uint64_t{n} * bits / 8;
+    }
+    return {};
+  }
+
+  Status check_f32() {
+    const Stream& s = stream(StreamKind::kValues);
+    if (s.bits != 32 || s.count != 0 || s.size != t_.entries * 4) return error("VALUES: wrong size");
+    return {};
+  }
+
+  Status check_book() {
+    const Stream& s = stream(StreamKind::kBook);
+    if (s.bits != 32 || s.count < 1 || s.count > 256 || s.size != uint64_t{s.count} * 4) {
+      return error("BOOK: needs 1 to 256 f32 entries");
+    }
+    return {};
+  }
+
+  Status check_index() {
+    const uint32_t book = stream(StreamKind::kBook).count;
+    const Stream& s = stream(StreamKind::kIndex);
+    if (s.bits < 1 || s.bits > 8 || book > 1u << s.bits) return error("INDEX: bits must be 1 to 8 and cover the book");
+    if (s.coding == 1) {
+      return check_huffman(s, book, [](const std::vector<uint8_t>&, uint32_t) { return Status(); });
+    }
+    const uint64_t packed = (t_.entries * s.bits + 7) / 8;
+    if (s.count != 0 || s.size != packed + kGuardBytes) return error("INDEX: wrong size");
+    const uint8_t* p = file_.stream_data(s);
+    uint64_t tail = 0;
+    std::memcpy(&tail, p + packed, 8);
+    const uint64_t spare = packed * 8 - t_.entries * s.bits;
+    if (tail != 0 || (packed > 0 && p[packed - 1] >> (8 - spare) != 0 && spare > 0)) {
+      return error("INDEX: the bits after the last entry are not zero");
+    }
+    if (book == 1u << s.bits) return {};
+    const uint32_t mask = (1u << s.bits) - 1;
+    for (uint64_t i = 0, bit = 0; i < t_.entries; ++i, bit += s.bits) {
+      uint64_t window;
+      std::memcpy(&window, p + bit / 8, 8);
+      if (((window >> (bit % 8)) & mask) >= book) return error("INDEX: an index outside the book");
+    }
+    return {};
+  }
+
+  uint64_t chunk_symbols(uint32_t chunk) const {
+    if (csr_) {
+      const uint8_t* start = file_.stream_data(stream(StreamKind::kRows)) + 4ull * chunk;
+      return load_u32(start + 4) - load_u32(start);
+    }
+    const uint32_t blocks = static_cast<uint32_t>(ceil_div(t_.cols, kChunkColumns));
+    const uint32_t column = chunk % blocks * kChunkColumns;
+    return uint64_t{std::min(kChunkColumns, t_.cols - column)} * kPanelRows;
+  }
+
+  template <class Check>
+  Status check_huffman(const Stream& s, uint32_t max_symbol, Check check) {
+    const std::string name = s.kind == static_cast<uint8_t>(StreamKind::kCols) ? "COLS: " : "INDEX: ";
+    const uint64_t chunks = chunk_count(t_);
+    const uint64_t lengths = static_cast<uint64_t>(round_up(ceil_div(s.count, 2), 4));
+    const uint64_t fixed = lengths + 4 * (uint64_t{chunks} + 1) + kGuardBytes;
+    if (s.count < 2 || s.count > 256 || chunks > INT32_MAX || s.size < fixed) return error(name + "Huffman stream too short");
+    const uint8_t* bytes = file_.stream_data(s);
+    for (uint64_t i = ceil_div(s.count, 2); i < lengths; ++i) {
+      if (bytes[i] != 0) return error(name + "padding is not zero");
+    }
+    if (s.count % 2 == 1 && bytes[s.count / 2] >> 4 != 0) return error(name + "padding is not zero");
+    const HuffmanStream h = parse_huffman(s, bytes, static_cast<uint32_t>(chunks));
+    if (h.table_bits == 0) return error(name + "the Huffman code is not complete");
+    for (uint32_t i = max_symbol; i < s.count; ++i) {
+      if (h.lengths[i] != 0) return error(name + "the Huffman code has a symbol outside the book");
+    }
+    uint64_t tail;
+    std::memcpy(&tail, bytes + s.size - 8, 8);
+    if (load_u32(h.chunk_offset) != 0 || load_u32(h.chunk_offset + 4ull * chunks) != s.size - fixed || tail != 0) {
+      return error(name + "the Huffman chunks do not fill the stream");
+    }
+    std::vector<uint16_t> entries(size_t{1} << h.table_bits);
+    huffman_build_table(h.lengths, h.alphabet, h.table_bits, entries.data());
+    std::vector<uint8_t> symbols;
+    for (uint32_t chunk = 0; chunk < chunks; ++chunk) {
+      const uint64_t begin = load_u32(h.chunk_offset + 4ull * chunk), end = load_u32(h.chunk_offset + 4ull * chunk + 4);
+      const uint64_t n = chunk_symbols(chunk);
+      const std::string what = name + "Huffman chunk " + std::to_string(chunk);
+      if (begin > end || end > s.size - fixed || n > kMaxChunk) return error(what + " out of bounds");
+      symbols.resize(n);
+      if (!decode({entries.data(), h.table_bits}, h.data + begin, end - begin, &symbols)) {
+        return error(what + " does not decode to its symbols");
+      }
+      PYRT_RETURN_IF_ERROR(check(symbols, chunk));
+    }
+    return {};
+  }
+
+  static bool decode(const HuffmanTable& table, const uint8_t* in, uint64_t size, std::vector<uint8_t>* symbols) {
+    const size_t n = symbols->size();
+    if (n == 0) return size == 0;
+    uint16_t sizes[kHuffmanStrings - 1];
+    if (size < sizeof sizes) return false;
+    std::memcpy(sizes, in, sizeof sizes);
+    in += sizeof sizes;
+    size -= sizeof sizes;
+    for (int j = 0; j < kHuffmanStrings; ++j) {
+      const uint64_t take = j < kHuffmanStrings - 1 ? sizes[j] : size;
+      if (take > size) return false;
+      const size_t begin = huffman_string_begin(n, j), end = huffman_string_begin(n, j + 1);
+      if (!huffman_decode_checked(table, in, take, end - begin, symbols->data() + begin)) return false;
+      in += take;
+      size -= take;
+    }
+    return true;
+  }
+
+  const File& file_;
+  const Tensor& t_;
+  std::string where_;
+  bool csr_ = false;
+};
+
+}  // namespace
+
+uint64_t chunk_count(const Tensor& t) {
+  const uint64_t panels = uint64_t{t.groups} * panels_per_group(t);
+  if (t.structure == static_cast<uint16_t>(Structure::kCsr)) return panels;
+  return panels * static_cast<uint64_t>(ceil_div(t.cols, kChunkColumns));
+}
+
+HuffmanStream parse_huffman(const Stream& stream, const uint8_t* bytes, uint32_t chunks) {
+  HuffmanStream h{};
+  h.alphabet = static_cast<int>(stream.count);
+  for (int i = 0; i < h.alphabet; ++i) h.lengths[i] = (bytes[i / 2] >> (i % 2 * 4)) & 15;
+  h.table_bits = huffman_table_bits(h.lengths, h.alphabet);
+  h.chunks = chunks;
+  h.chunk_offset = bytes + round_up(ceil_div(h.alphabet, 2), 4);
+  h.data = h.chunk_offset + 4 * (uint64_t{chunks} + 1);
+  return h;
+}
+
+Status check_tensor(const File& file, uint32_t index) { return TensorCheck(file, index).run(); }
+
+}  // namespace pyrt::format

@@ -1,0 +1,117 @@
+// The on-disk structures of docs/format.md, byte for byte.
+#pragma once
+
+#include <cstdint>
+
+namespace pyrt::format {
+
+constexpr uint8_t kMagic[8] = {0x89, 'P', 'Y', 'R', 'T', 0x0D, 0x0A, 0x1A};
+constexpr uint16_t kMajor = 1;
+constexpr uint16_t kMinor = 0;
+constexpr uint64_t kAlignment = 64;
+constexpr int kMaxRank = 6;
+constexpr uint32_t kMaxString = 255;
+constexpr uint32_t kMaxEntries = 1u << 20;
+constexpr uint64_t kMaxSize = 1ull << 48;
+constexpr uint32_t kPanelRows = 16;
+constexpr uint32_t kChunkColumns = 256;   // K block of a Huffman chunk of a panels tensor
+constexpr uint32_t kMaxChunk = 65536;     // symbols
+constexpr uint32_t kGuardBytes = 8;       // zero bytes after packed and Huffman bits
+
+struct Header {
+  uint8_t magic[8];
+  uint16_t major;
+  uint16_t minor;
+  uint32_t section_table_crc;
+  uint64_t file_size;
+  uint32_t section_count;
+  uint8_t reserved[32];
+  uint32_t header_crc;
+};
+static_assert(sizeof(Header) == 64);
+
+enum class SectionKind : uint32_t { kStrings = 1, kSymbols, kValues, kWords, kOps, kTensors, kStreams };
+constexpr uint32_t kSectionCount = 7;
+
+struct Section {
+  uint32_t kind;
+  uint32_t crc;
+  uint64_t offset;
+  uint64_t size;
+  uint32_t count;
+  uint32_t reserved;
+};
+static_assert(sizeof(Section) == 32);
+
+struct Symbol {
+  uint32_t name;
+  uint32_t min;
+  uint32_t max;
+  uint32_t reserved;
+};
+static_assert(sizeof(Symbol) == 16);
+
+enum class Dtype : uint8_t { kF32 = 1 };
+enum class Role : uint8_t { kInternal = 0, kInput = 1, kOutput = 2 };
+
+struct Value {
+  uint32_t name;
+  uint8_t dtype;
+  uint8_t rank;
+  int8_t channel_axis;
+  uint8_t role;
+  uint32_t dims;
+  uint32_t reserved;
+};
+static_assert(sizeof(Value) == 16);
+
+struct Op {
+  uint16_t kind;
+  uint8_t inputs;
+  uint8_t outputs;
+  uint16_t tensors;
+  uint16_t reserved0;
+  uint32_t name;
+  uint32_t source;
+  uint32_t operands;
+  uint32_t attrs;
+  uint32_t attr_count;
+  uint32_t reserved1;
+};
+static_assert(sizeof(Op) == 32);
+
+enum class Structure : uint16_t { kRows = 1, kPanels = 2, kCsr = 3 };
+enum class Values : uint16_t { kF32 = 1, kCodebook = 2 };
+
+struct Tensor {
+  uint32_t name;
+  uint16_t structure;
+  uint16_t values;
+  uint32_t rows;
+  uint32_t cols;
+  uint32_t groups;
+  uint32_t panel_rows;
+  uint32_t first_stream;
+  uint32_t stream_count;
+  uint64_t entries;
+  uint64_t parameters;
+};
+static_assert(sizeof(Tensor) == 48);
+
+enum class StreamKind : uint8_t { kValues = 1, kBook, kIndex, kRows, kCols };
+enum class Coding : uint8_t { kRaw = 0, kHuffman = 1 };
+
+struct Stream {
+  uint64_t offset;
+  uint64_t size;
+  uint32_t crc;
+  uint8_t kind;
+  uint8_t coding;
+  uint8_t bits;
+  uint8_t reserved0;
+  uint32_t count;
+  uint32_t reserved1;
+};
+static_assert(sizeof(Stream) == 32);
+
+}  // namespace pyrt::format

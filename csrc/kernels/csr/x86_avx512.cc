@@ -1,0 +1,16 @@
+#if defined(__x86_64__)
+
+#include "kernels/kernels.h"
+
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
+#include "kernels/simd/avx512.h"
+// The templates use the vector type above.
+#include "kernels/csr/csr.inl"
+
+namespace pyrt {
+
+void csr_f32_1x128__avx512(const CsrArgs& a) { csr<Avx512>(a); }
+
+}  // namespace pyrt
+
+#endif

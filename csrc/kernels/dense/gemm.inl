@@ -1,0 +1,150 @@
+// Dense panel times columns: a weight is broadcast, X is streamed, an R x NV*width tile of Y stays in registers.
+#pragma once
+
+#include "kernels/simd/act.inl"
+
+namespace pyrt {
+namespace {
+
+template <class V, int R, int NV>
+inline void gemm_tile(const GemmArgs& a, int r0, int c0) {
+  typename V::reg acc[R][NV];
+  const int rows = a.rows - r0 < R ? a.rows - r0 : R;
+  if (a.first) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = V::zero();
+  } else {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v)
+        acc[r][v] = r < rows ? V::load(a.y + (r0 + r) * a.y_stride + c0 + v * V::width) : V::zero();
+  }
+  const float* w = a.w + r0;
+  const float* x = a.x + c0;
+  const int32_t* off = a.off;
+  for (int k = 0; k < a.k; ++k, w += kPanel) {
+    const float* xk = x + off[k];
+    typename V::reg xv[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) xv[v] = V::load(xk + v * V::width);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const auto wr = V::set1(w[r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(wr, xv[v], acc[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    if (r >= rows) break;
+    float* y = a.y + (r0 + r) * a.y_stride + c0;
+    if (a.last) {
+      const RowStore<V> store(a.epilogue, r0 + r, a.y_stride);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) V::store(y + v * V::width, store.finish(acc[r][v], c0 + v * V::width));
+    } else {
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) V::store(y + v * V::width, acc[r][v]);
+    }
+  }
+}
+
+template <class V, int R, int NV>
+inline void gemm_column(const GemmArgs& a, int c0) {
+  for (int r0 = 0; r0 < a.rows; r0 += R) gemm_tile<V, R, NV>(a, r0, c0);
+}
+
+// R3, R2, R1: rows of a tile that is 3, 2 or 1 vectors wide, as many as the registers hold.
+template <class V, int R3, int R2, int R1>
+inline void gemm(const GemmArgs& a) {
+  int left = (a.cols + V::width - 1) / V::width;
+  int c0 = 0;
+  while (left > 0) {
+    // 4 = 2 + 2: a tile one vector wide costs nearly as much as one of two.
+    const int take = left == 4 ? 2 : left < 3 ? left : 3;
+    if (take == 3) gemm_column<V, R3, 3>(a, c0);
+    else if (take == 2) gemm_column<V, R2, 2>(a, c0);
+    else gemm_column<V, R1, 1>(a, c0);
+    c0 += take * V::width;
+    left -= take;
+  }
+}
+
+// N columns (1..8): x is broadcast and the vector runs over the panel's 16 rows; U sums hide the latency of the FMA.
+template <class V, int N, int U>
+inline void gemm_few_tile(const GemmArgs& a, int c0) {
+  constexpr int H = kPanel / V::width;
+  typename V::reg acc[U][N][H];
+#pragma GCC unroll 8
+  for (int u = 0; u < U; ++u)
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n)
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) acc[u][n][h] = V::zero();
+  const float* w = a.w;
+  const float* x = a.x + c0;
+  int k = 0;
+  for (; k + U <= a.k; k += U, w += U * kPanel) {
+#pragma GCC unroll 8
+    for (int u = 0; u < U; ++u) {
+      const float* xk = x + a.off[k + u];
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) {
+        const auto xn = V::set1(xk[n]);
+#pragma GCC unroll 2
+        for (int h = 0; h < H; ++h) acc[u][n][h] = V::fma(xn, V::load(w + u * kPanel + h * V::width), acc[u][n][h]);
+      }
+    }
+  }
+  for (; k < a.k; ++k, w += kPanel) {
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) {
+      const auto xn = V::set1(x[a.off[k] + n]);
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) acc[0][n][h] = V::fma(xn, V::load(w + h * V::width), acc[0][n][h]);
+    }
+  }
+  float sums[N][kPanel];
+#pragma GCC unroll 8
+  for (int n = 0; n < N; ++n)
+#pragma GCC unroll 2
+    for (int h = 0; h < H; ++h) {
+      auto sum = acc[0][n][h];
+#pragma GCC unroll 8
+      for (int u = 1; u < U; ++u) sum = V::add(sum, acc[u][n][h]);
+      V::store(sums[n] + h * V::width, sum);
+    }
+  // Back to rows of columns; a few scalars per panel.
+  for (int r = 0; r < a.rows; ++r) {
+    float row[V::width] = {};
+    float* y = a.y + r * a.y_stride + c0;
+    for (int n = 0; n < N; ++n) row[n] = sums[n][r] + (a.first ? 0.0f : y[n]);
+    if (!a.last) {
+      for (int n = 0; n < N; ++n) y[n] = row[n];
+      continue;
+    }
+    Epilogue e = a.epilogue;
+    if (N == 1 && !e.residual && !e.mask && e.act.code <= Act::kClamp) {
+      float v = row[0] + (e.bias ? e.bias[r] : 0.0f);
+      if (e.act.code == Act::kClamp) v = v < e.act.p0 ? e.act.p0 : v > e.act.p1 ? e.act.p1 : v;
+      y[0] = v;
+      continue;
+    }
+    // The mask has a bit per column from column 0, but a vector here may start at any.
+    uint8_t bits[2] = {0xff, 0xff};
+    if (e.mask) {
+      bits[0] = 0;
+      for (int n = 0; n < N; ++n) bits[0] |= static_cast<uint8_t>(((e.mask[(c0 + n) / 8] >> ((c0 + n) % 8)) & 1) << n);
+      e.mask = bits;
+    }
+    if (e.residual) e.residual += c0;
+    const RowStore<V> store(e, r, a.y_stride);
+    V::store_first(y, store.finish_first(V::load(row), 0, N), N);
+  }
+}
+
+}  // namespace
+}  // namespace pyrt

@@ -1,0 +1,78 @@
+// Elementwise functions over one row of columns.
+#pragma once
+
+#include "kernels/simd/act.inl"
+
+namespace pyrt {
+namespace {
+
+template <class V>
+inline typename V::reg finish_pointwise(const Activation& act, const uint8_t* mask, typename V::reg v, int64_t col) {
+  if (act.code == Act::kClamp) v = vclamp<V>(v, act.p0, act.p1);
+  else if (act.code != Act::kNone) v = apply_act<V>(act, v);
+  return mask ? V::apply_mask(V::load_mask(mask, col), v) : v;
+}
+
+template <class V>
+inline void affine(const AffineArgs& a) {
+  const auto scale = V::set1(a.scale), shift = V::set1(a.shift);
+  int64_t c = 0;
+  for (; c + V::width <= a.cols; c += V::width) {
+    const auto v = V::fma(V::load(a.x + c), scale, shift);
+    V::store(a.y + c, finish_pointwise<V>(a.act, a.mask, v, c));
+  }
+  if (const int n = static_cast<int>(a.cols - c)) {
+    const auto v = V::fma(V::load_first(a.x + c, n), scale, shift);
+    V::store_first(a.y + c, finish_pointwise<V>(a.act, a.mask, v, c), n);
+  }
+}
+
+template <class V, BinaryOp fn>
+inline typename V::reg combine(typename V::reg a, typename V::reg b) {
+  if (fn == BinaryOp::kAdd) return V::add(a, b);
+  if (fn == BinaryOp::kSub) return V::sub(a, b);
+  if (fn == BinaryOp::kMul) return V::mul(a, b);
+  return V::div(a, b);
+}
+
+template <class V, BinaryOp fn>
+inline void binary_rows(const BinaryArgs& a) {
+  const auto a0 = V::set1(a.a[0]), b0 = V::set1(a.b[0]);
+  int64_t c = 0;
+  for (; c + V::width <= a.cols; c += V::width) {
+    const auto v = combine<V, fn>(a.a_step ? V::load(a.a + c) : a0, a.b_step ? V::load(a.b + c) : b0);
+    V::store(a.y + c, finish_pointwise<V>(a.act, a.mask, v, c));
+  }
+  if (const int n = static_cast<int>(a.cols - c)) {
+    const auto v = combine<V, fn>(a.a_step ? V::load_first(a.a + c, n) : a0, a.b_step ? V::load_first(a.b + c, n) : b0);
+    V::store_first(a.y + c, finish_pointwise<V>(a.act, a.mask, v, c), n);
+  }
+}
+
+template <class V>
+inline void binary(const BinaryArgs& a) {
+  switch (a.fn) {
+    case BinaryOp::kAdd: binary_rows<V, BinaryOp::kAdd>(a); break;
+    case BinaryOp::kSub: binary_rows<V, BinaryOp::kSub>(a); break;
+    case BinaryOp::kMul: binary_rows<V, BinaryOp::kMul>(a); break;
+    case BinaryOp::kDiv: binary_rows<V, BinaryOp::kDiv>(a); break;
+  }
+}
+
+template <class V>
+inline void reduce_rows(const ReduceRowsArgs& a) {
+  int c = 0;
+  for (; c < a.n; c += V::width) {
+    const int n = a.n - c < V::width ? a.n - c : V::width;
+    auto acc = V::load_first(a.rows[0] + c, n);
+    for (int r = 1; r < a.row_count; ++r) {
+      const auto v = V::load_first(a.rows[r] + c, n);
+      // max keeps a NaN of its second operand, nan_or one of the first.
+      acc = a.max ? V::nan_or(acc, V::max(acc, v)) : V::add(acc, v);
+    }
+    V::store_first(a.y + c, acc, n);
+  }
+}
+
+}  // namespace
+}  // namespace pyrt

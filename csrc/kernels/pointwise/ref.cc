@@ -1,0 +1,38 @@
+#include "kernels/ref.h"
+
+namespace pyrt {
+
+void affine_f32__ref(const AffineArgs& a) {
+  for (int64_t c = 0; c < a.cols; ++c) {
+    const double v = static_cast<double>(a.x[c]) * static_cast<double>(a.scale) + static_cast<double>(a.shift);
+    a.y[c] = ref_masked(a.mask, c) ? 0.0f : ref_act(a.act, v);
+  }
+}
+
+void binary_f32__ref(const BinaryArgs& a) {
+  for (int64_t c = 0; c < a.cols; ++c) {
+    const double x = static_cast<double>(a.a[a.a_step * c]), y = static_cast<double>(a.b[a.b_step * c]);
+    double v = 0;
+    switch (a.fn) {
+      case BinaryOp::kAdd: v = x + y; break;
+      case BinaryOp::kSub: v = x - y; break;
+      case BinaryOp::kMul: v = x * y; break;
+      case BinaryOp::kDiv: v = x / y; break;
+    }
+    a.y[c] = ref_masked(a.mask, c) ? 0.0f : ref_act(a.act, v);
+  }
+}
+
+void reduce_rows_f32__ref(const ReduceRowsArgs& a) {
+  for (int c = 0; c < a.n; ++c) {
+    float acc = a.rows[0][c];
+    for (int r = 1; r < a.row_count; ++r) {
+      const float v = a.rows[r][c];
+      if (a.max) acc = v > acc || std::isnan(v) ? v : acc;
+      else acc += v;
+    }
+    a.y[c] = acc;
+  }
+}
+
+}  // namespace pyrt

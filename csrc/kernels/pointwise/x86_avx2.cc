@@ -1,0 +1,18 @@
+#if defined(__x86_64__)
+
+#include "kernels/kernels.h"
+
+#pragma GCC target("avx2,fma,f16c,bmi2")
+#include "kernels/simd/avx2.h"
+// The templates use the vector type above.
+#include "kernels/pointwise/pointwise.inl"
+
+namespace pyrt {
+
+void affine_f32_8__avx2(const AffineArgs& a) { affine<Avx2>(a); }
+void binary_f32_8__avx2(const BinaryArgs& a) { binary<Avx2>(a); }
+void reduce_rows_f32_8__avx2(const ReduceRowsArgs& a) { reduce_rows<Avx2>(a); }
+
+}  // namespace pyrt
+
+#endif

@@ -1,0 +1,69 @@
+#include <cstdlib>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/kernels.h"
+
+namespace pyrt {
+namespace {
+
+#define PYRT_FAMILY(family, type) using family##_type = type;
+#include "kernels/families.def"
+#undef PYRT_FAMILY
+
+}  // namespace
+
+#define PYRT_KERNEL(family, function, isa) extern std::remove_pointer_t<family##_type> function;
+#include "kernels/kernels.def"
+#undef PYRT_KERNEL
+
+namespace {
+
+#define PYRT_KERNEL(family, function, isa) \
+  {#family, #function, Isa::isa, reinterpret_cast<void (*)()>(function)},
+const KernelEntry kTable[] = {
+#include "kernels/kernels.def"
+};
+#undef PYRT_KERNEL
+
+Kernels make_set(Isa isa) {
+  Kernels set{};
+  set.isa = isa;
+#define PYRT_FAMILY(member, type)                              \
+  for (const KernelEntry& e : kTable) {                        \
+    if (std::strcmp(e.family, #member) == 0 && e.isa <= isa) { \
+      set.member = reinterpret_cast<type>(e.fn);               \
+      set.member##_name = e.name;                              \
+    }                                                          \
+  }
+#include "kernels/families.def"
+#undef PYRT_FAMILY
+  return set;
+}
+
+}  // namespace
+
+const KernelEntry* kernel_table(size_t* count) {
+  *count = sizeof kTable / sizeof kTable[0];
+  return kTable;
+}
+
+const Kernels* kernels_for(Isa isa) {
+  static const Kernels sets[] = {make_set(Isa::kRef), make_set(Isa::kNeon), make_set(Isa::kAvx2),
+                                 make_set(Isa::kAvx512)};
+  return isa_available(isa) ? &sets[static_cast<int>(isa)] : nullptr;
+}
+
+const Kernels* select_kernels(const char** message) {
+  const Isa fastest_first[] = {Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kRef};
+  const char* forced = std::getenv("PYRUNTIME_ISA");
+  for (Isa isa : fastest_first) {
+    if (forced && *forced && std::strcmp(forced, isa_name(isa)) != 0) continue;
+    if (const Kernels* set = kernels_for(isa)) return set;
+  }
+  *message = "PYRUNTIME_ISA names an instruction set that this processor or build does not have; "
+             "use ref, avx2, avx512 or neon, or unset it";
+  return nullptr;
+}
+
+}  // namespace pyrt

@@ -1,0 +1,163 @@
+// Activation functions on vectors, and the epilogue of every product. V is one of the structs beside this file.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/kernels.h"
+
+namespace pyrt {
+namespace {
+
+// exp by 2^n * exp(r), |r| <= ln(2)/2, with the minimax polynomial of Cephes' expf; about 1 ulp, right at 0 and inf.
+template <class V>
+inline typename V::reg vexp(typename V::reg x) {
+  x = V::min(V::set1(89.0f), V::max(V::set1(-104.0f), x));
+  const auto n = V::round(V::mul(x, V::set1(1.44269504f)));
+  auto r = V::fma(n, V::set1(-0.693359375f), x);
+  r = V::fma(n, V::set1(2.12194440e-4f), r);
+  auto p = V::set1(1.9875691500e-4f);
+  p = V::fma(p, r, V::set1(1.3981999507e-3f));
+  p = V::fma(p, r, V::set1(8.3334519073e-3f));
+  p = V::fma(p, r, V::set1(4.1665795894e-2f));
+  p = V::fma(p, r, V::set1(1.6666665459e-1f));
+  p = V::fma(p, r, V::set1(5.0000001201e-1f));
+  p = V::add(V::fma(p, V::mul(r, r), r), V::set1(1.0f));
+  // In two halves, so that neither factor leaves the range of normal numbers.
+  const auto half = V::round(V::mul(n, V::set1(0.5f)));
+  return V::mul(V::mul(p, V::pow2(half)), V::pow2(V::sub(n, half)));
+}
+
+template <class V>
+inline typename V::reg vsigmoid(typename V::reg x) {
+  const auto one = V::set1(1.0f);
+  return V::div(one, V::add(one, vexp<V>(V::sub(V::zero(), x))));
+}
+
+// Cephes' tanhf: an odd polynomial near 0, where 1 - 2/(e^2x + 1) would cancel.
+template <class V>
+inline typename V::reg vtanh(typename V::reg x) {
+  const auto a = V::abs(x), s = V::mul(x, x), one = V::set1(1.0f);
+  auto p = V::set1(-5.70498872745e-3f);
+  p = V::fma(p, s, V::set1(2.06390887954e-2f));
+  p = V::fma(p, s, V::set1(-5.37397155531e-2f));
+  p = V::fma(p, s, V::set1(1.33314422036e-1f));
+  p = V::fma(p, s, V::set1(-3.33332819422e-1f));
+  p = V::fma(V::mul(p, s), x, x);
+  const auto e = vexp<V>(V::add(a, a));
+  const auto far = V::copysign(V::sub(one, V::div(V::set1(2.0f), V::add(e, one))), x);
+  return V::select_gt(a, V::set1(0.625f), far, p);
+}
+
+// erf by two polynomials (fitted to about 1 ulp): x + x*P(x^2) near 0, 1 - exp(Q(|x|)) beyond.
+template <class V>
+inline typename V::reg verf(typename V::reg x) {
+  const auto a = V::abs(x), s = V::mul(x, x), one = V::set1(1.0f);
+  auto q = V::fma(V::set1(-1.72853470e-5f), a, V::set1(3.83197126e-4f));
+  const auto u = V::fma(V::set1(-3.88396438e-3f), a, V::set1(2.42546219e-2f));
+  q = V::fma(q, s, u);
+  q = V::fma(q, a, V::set1(-1.06777877e-1f));
+  q = V::fma(q, a, V::set1(-6.34846687e-1f));
+  q = V::fma(q, a, V::set1(-1.28717512e-1f));
+  q = V::fma(q, a, V::sub(V::zero(), a));
+  // Past 4 the polynomial is of no use and erf is 1.
+  const auto tail = V::select_gt(a, V::set1(4.0f), one, V::sub(one, vexp<V>(q)));
+  auto p = V::set1(-5.96761703e-4f);
+  p = V::fma(p, s, V::set1(4.99119423e-3f));
+  p = V::fma(p, s, V::set1(-2.67681349e-2f));
+  p = V::fma(p, s, V::set1(1.12819925e-1f));
+  p = V::fma(p, s, V::set1(-3.76125336e-1f));
+  p = V::fma(p, s, V::set1(1.28379166e-1f));
+  p = V::fma(p, x, x);
+  return V::select_gt(a, V::set1(0.921875f), V::copysign(tail, x), p);
+}
+
+template <class V>
+inline typename V::reg vclamp(typename V::reg x, float low, float high) {
+  return V::min(V::set1(high), V::max(V::set1(low), x));
+}
+
+template <class V>
+typename V::reg vsoftplus(typename V::reg x, float beta, float threshold) {
+  float lanes[V::width];
+  V::store(lanes, x);
+  for (float& v : lanes) v = v * beta > threshold ? v : std::log1p(std::exp(v * beta)) / beta;
+  return V::load(lanes);
+}
+
+// Not inlined: it is reached once per stored vector, and its constants would crowd the product's registers.
+template <class V>
+__attribute__((noinline)) typename V::reg apply_act(const Activation& act, typename V::reg x) {
+  const auto one = V::set1(1.0f), half = V::set1(0.5f);
+  switch (act.code) {
+    case Act::kClamp: return vclamp<V>(x, act.p0, act.p1);
+    case Act::kLeakyRelu: return V::select_gt(V::zero(), x, V::mul(x, V::set1(act.p0)), x);
+    case Act::kSigmoid: return vsigmoid<V>(x);
+    case Act::kTanh: return vtanh<V>(x);
+    case Act::kSilu: return V::mul(x, vsigmoid<V>(x));
+    case Act::kHardswish: return V::div(V::mul(x, vclamp<V>(V::add(x, V::set1(3.0f)), 0.0f, 6.0f)), V::set1(6.0f));
+    case Act::kHardsigmoid: return V::div(vclamp<V>(V::add(x, V::set1(3.0f)), 0.0f, 6.0f), V::set1(6.0f));
+    case Act::kGelu:
+      return V::mul(V::mul(x, half), V::add(one, verf<V>(V::mul(x, V::set1(0.70710678f)))));
+    case Act::kGeluTanh: {
+      const auto cube = V::mul(V::mul(x, x), x);
+      const auto inner = V::mul(V::set1(0.79788456f), V::fma(V::set1(0.044715f), cube, x));
+      return V::mul(V::mul(x, half), V::add(one, vtanh<V>(inner)));
+    }
+    case Act::kElu: return V::select_gt(x, V::zero(), x, V::mul(V::set1(act.p0), V::sub(vexp<V>(x), one)));
+    case Act::kExp: return vexp<V>(x);
+    case Act::kSqrt: return V::sqrt(x);
+    case Act::kAbs: return V::abs(x);
+    case Act::kSoftplus: return vsoftplus<V>(x, act.p0, act.p1);
+    case Act::kMish: {
+      // tanh(log(1 + e^x)) = (e^2x + 2e^x) / (e^2x + 2e^x + 2); past 20 it is 1.
+      const auto e = vexp<V>(V::min(V::set1(20.0f), x));
+      const auto n = V::mul(e, V::add(e, V::set1(2.0f)));
+      return V::mul(x, V::div(n, V::add(n, V::set1(2.0f))));
+    }
+    default: return x;
+  }
+}
+
+// The epilogue of one row, with what its columns share held in registers.
+template <class V>
+class RowStore {
+ public:
+  RowStore(const Epilogue& e, int row, ptrdiff_t y_stride)
+      : act_(e.act),
+        residual_(e.residual ? e.residual + row * y_stride : nullptr),
+        mask_(e.mask),
+        bias_(V::set1(e.bias ? e.bias[row] : 0.0f)) {
+    const bool clamp = act_.code == Act::kClamp;
+    low_ = V::set1(clamp ? act_.p0 : -std::numeric_limits<float>::infinity());
+    high_ = V::set1(clamp ? act_.p1 : std::numeric_limits<float>::infinity());
+    slow_ = act_.code > Act::kClamp;
+  }
+
+  typename V::reg finish(typename V::reg sum, int64_t col) const {
+    sum = V::add(sum, bias_);
+    if (residual_) sum = V::add(sum, V::load(residual_ + col));
+    return act_and_mask(sum, col);
+  }
+  // As finish, for the first n columns of a vector: reads no residual past them.
+  typename V::reg finish_first(typename V::reg sum, int64_t col, int n) const {
+    sum = V::add(sum, bias_);
+    if (residual_) sum = V::add(sum, V::load_first(residual_ + col, n));
+    return act_and_mask(sum, col);
+  }
+
+ private:
+  typename V::reg act_and_mask(typename V::reg v, int64_t col) const {
+    v = slow_ ? apply_act<V>(act_, v) : V::min(high_, V::max(low_, v));
+    return mask_ ? V::apply_mask(V::load_mask(mask_, col), v) : v;
+  }
+
+  const Activation& act_;
+  const float* residual_;
+  const uint8_t* mask_;
+  typename V::reg bias_, low_, high_;
+  bool slow_;
+};
+
+}  // namespace
+}  // namespace pyrt

@@ -1,0 +1,224 @@
+// What an op of a file must look like for this runtime to run it, and the makers.
+#include <cmath>
+
+#include "ops/op.h"
+
+namespace pyrt {
+namespace {
+
+const char* const kNames[] = {"?",        "linear", "conv2d", "unary",   "binary",  "scalar", "affine", "pool2d",  "adaptive_pool2d",
+                              "concat",   "slice",  "reshape", "permute", "reduce", "pad",    "softmax", "interpolate", "constant"};
+
+constexpr int kAny = -1;
+
+// Operand and attribute counts of each op; kAny where the check below decides.
+struct Signature {
+  int min_inputs, max_inputs, min_tensors, max_tensors, attrs;
+};
+const Signature kSignatures[] = {
+    {0, 0, 0, 0, 0},     {1, 2, 1, 2, 3},     {1, 2, 1, 2, 13},    {1, 1, 0, 0, 3},  {2, 2, 0, 0, 4},
+    {1, 1, 0, 0, 6},     {1, 1, 2, 2, 3},     {1, 1, 0, 0, 12},    {1, 1, 0, 0, 3},  {1, 255, 0, 0, 1},
+    {1, 1, 0, 0, 4},     {1, 1, 0, 0, kAny},  {1, 1, 0, 0, kAny},  {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny},
+    {1, 1, 0, 0, 2},     {1, 1, 0, 0, 6},     {0, 0, 1, 1, kAny}};
+
+class OpCheck {
+ public:
+  OpCheck(const OpSpec& spec, const std::vector<int>& ranks, const std::vector<int>& axes) : s_(spec) {
+    for (uint32_t v : spec.inputs) in_rank_.push_back(ranks[v]), in_axis_.push_back(axes[v]);
+    for (uint32_t v : spec.outputs) out_rank_ = ranks[v], out_axis_ = axes[v];
+    rank_ = in_rank_.empty() ? 0 : in_rank_[0];
+    axis_ = in_axis_.empty() ? -1 : in_axis_[0];
+  }
+
+  Status run() {
+    const auto kind = static_cast<uint32_t>(s_.kind);
+    if (kind < 1 || s_.kind >= OpKind::kEnd) return invalid_file("section OPS: unknown op code " + std::to_string(kind));
+    const Signature& sig = kSignatures[kind];
+    const int inputs = static_cast<int>(s_.inputs.size()), tensors = static_cast<int>(s_.weights.size());
+    if (inputs < sig.min_inputs || inputs > sig.max_inputs) return error("wrong number of inputs");
+    if (tensors < sig.min_tensors || tensors > sig.max_tensors) return error("wrong number of tensors");
+    if (s_.outputs.size() != 1) return error("must have one output");
+    if (sig.attrs != kAny && static_cast<int>(s_.attr_count) != sig.attrs) return error("wrong number of attributes");
+    const bool free_rank = s_.kind == OpKind::kReshape || s_.kind == OpKind::kPermute || s_.kind == OpKind::kConstant ||
+                           s_.kind == OpKind::kReduce;
+    if (!free_rank && (out_rank_ != rank_ || out_axis_ != axis_)) return error("changes the rank or the channel axis");
+    return attributes();
+  }
+
+ private:
+  Status error(const std::string& rule) const {
+    return invalid_file("section OPS: " + std::string(op_kind_name(s_.kind)) + " " + s_.name + ": " + rule);
+  }
+  int32_t i32(uint32_t i) const { return static_cast<int32_t>(s_.attrs[i]); }
+  float f32(uint32_t i) const {
+    float v;
+    std::memcpy(&v, s_.attrs + i, 4);
+    return v;
+  }
+  bool act_ok(uint32_t at) const { return s_.attrs[at] < static_cast<uint32_t>(Act::kCount); }
+  bool all_in(uint32_t first, uint32_t last, int32_t low, int32_t high) const {
+    for (uint32_t i = first; i < last; ++i) {
+      if (i32(i) < low || i32(i) > high) return false;
+    }
+    return true;
+  }
+  bool image() const { return rank_ == 4 && axis_ == 1; }
+  bool is_axis(int32_t a) const { return a >= 0 && a < rank_; }
+
+  static constexpr int32_t kMaxSize = 1 << 20;
+
+  Status attributes() const {
+    switch (s_.kind) {
+      case OpKind::kLinear:
+      case OpKind::kConv2d: return matmul();
+      case OpKind::kUnary: return act_ok(0) ? Status() : error("unknown activation");
+      case OpKind::kBinary:
+        if (in_rank_[0] != in_rank_[1] || in_axis_[0] != in_axis_[1]) return error("inputs of different rank or channel axis");
+        return s_.attrs[0] <= 3 && act_ok(1) ? Status() : error("unknown function or activation");
+      case OpKind::kScalar:
+        return s_.attrs[0] <= 4 && s_.attrs[1] <= 1 && act_ok(3) ? Status() : error("unknown function or activation");
+      case OpKind::kAffine:
+        for (const Weights* w : s_.weights) {
+          if (!w->vector_of(w->rows)) return error("scale and shift must be f32 vectors");
+        }
+        if (s_.weights[0]->rows != s_.weights[1]->rows) return error("scale and shift must have one length");
+        return axis_ >= 0 && act_ok(0) ? Status() : error("needs a channel axis and a known activation");
+      case OpKind::kPool2d:
+        if (!image() || s_.attrs[0] > 1 || !all_in(1, 5, 1, kMaxSize) || !all_in(5, 7, 0, kMaxSize) ||
+            !all_in(7, 9, 1, kMaxSize) || !all_in(9, 11, 0, 1) || 2 * i32(5) > i32(1) || 2 * i32(6) > i32(2)) {
+          return error("attribute out of range");
+        }
+        return {};
+      case OpKind::kAdaptivePool2d:
+        return image() && s_.attrs[0] <= 1 && all_in(1, 3, 0, kMaxSize) ? Status() : error("attribute out of range");
+      case OpKind::kConcat:
+        for (size_t i = 1; i < in_rank_.size(); ++i) {
+          if (in_rank_[i] != rank_ || in_axis_[i] != axis_) return error("inputs of different rank or channel axis");
+        }
+        return is_axis(i32(0)) ? Status() : error("axis out of range");
+      case OpKind::kSlice:
+        return is_axis(i32(0)) && i32(1) >= 0 && i32(2) > i32(1) && i32(3) >= 1 ? Status() : error("attribute out of range");
+      case OpKind::kReshape: return reshape();
+      case OpKind::kPermute: return permute();
+      case OpKind::kReduce: return reduce();
+      case OpKind::kPad:
+        if (static_cast<int>(s_.attr_count) != 1 + 2 * rank_ || !all_in(1, s_.attr_count, 0, kMaxSize)) {
+          return error("attribute out of range");
+        }
+        return {};
+      case OpKind::kSoftmax: return is_axis(i32(0)) && s_.attrs[1] <= 1 ? Status() : error("attribute out of range");
+      case OpKind::kInterpolate: {
+        const auto scale_ok = [this](uint32_t size, uint32_t scale) {
+          return i32(size) > 0 || (f32(scale) > 0 && f32(scale) <= 4096.0f);
+        };
+        const bool ok = image() && s_.attrs[0] <= 1 && s_.attrs[1] <= 1 && all_in(2, 4, 0, kMaxSize) && scale_ok(2, 4) &&
+                        scale_ok(3, 5);
+        return ok ? Status() : error("attribute out of range");
+      }
+      case OpKind::kConstant: return constant();
+      default: return error("unknown op");
+    }
+  }
+
+  Status matmul() const {
+    const Weights& w = *s_.weights[0];
+    const bool conv = s_.kind == OpKind::kConv2d;
+    if (!act_ok(0)) return error("unknown activation");
+    if (conv ? !image() : axis_ < 0 || axis_ != rank_ - 1) return error("wrong rank or channel axis");
+    if (s_.weights.size() > 1 && !s_.weights[1]->vector_of(w.rows)) {
+      return error("the bias must be an f32 vector with an element per row");
+    }
+    if (s_.inputs.size() > 1 && (in_rank_[1] != rank_ || in_axis_[1] != axis_)) return error("the residual has another rank");
+    if (w.structure != Weights::kRows && w.cols > (1 << 28)) return error("too many columns");
+    if (!conv) {
+      return w.groups == 1 && w.structure != Weights::kRows ? Status() : error("needs an ungrouped panels or csr weight");
+    }
+    if (!all_in(3, 7, 1, kMaxSize) || !all_in(7, 11, 0, kMaxSize) || !all_in(11, 13, 1, kMaxSize)) {
+      return error("attribute out of range");
+    }
+    const int64_t taps = int64_t{i32(3)} * i32(4);
+    if (w.cols % taps != 0) return error("the weight's columns are not channels x kernel");
+    if (w.structure == Weights::kRows && (w.cols != taps || taps > 1024)) {
+      return error("a rows weight is for one channel per group and at most 1024 taps");
+    }
+    return {};
+  }
+
+  Status reshape() const {
+    if (static_cast<int>(s_.attr_count) != out_rank_) return error("wrong number of dimensions");
+    int unknown = 0;
+    for (uint32_t d = 0; d < s_.attr_count; ++d) {
+      unknown += i32(d) == -1;
+      if (i32(d) == 0 || i32(d) < -1 - rank_) return error("a dimension is out of range");
+    }
+    return unknown <= 1 ? Status() : error("more than one dimension is left open");
+  }
+
+  Status permute() const {
+    if (static_cast<int>(s_.attr_count) != rank_ || out_rank_ != rank_) return error("wrong number of dimensions");
+    uint32_t seen = 0;
+    for (int d = 0; d < rank_; ++d) {
+      if (!is_axis(i32(static_cast<uint32_t>(d)))) return error("a dimension is out of range");
+      seen |= 1u << i32(static_cast<uint32_t>(d));
+    }
+    return seen == (1u << rank_) - 1 ? Status() : error("not a permutation");
+  }
+
+  Status reduce() const {
+    if (s_.attr_count < 2 || s_.attrs[0] > 2 || s_.attrs[1] > 1) return error("attribute out of range");
+    const bool keepdim = s_.attrs[1] != 0;
+    int removed = 0, last = -1, axis = axis_;
+    for (uint32_t i = 2; i < s_.attr_count; ++i) {
+      if (!is_axis(i32(i)) || i32(i) <= last) return error("axes must rise");
+      last = i32(i);
+      ++removed;
+      if (keepdim) continue;
+      if (last == axis_) axis = -1;
+      else if (last < axis_ && axis >= 0) --axis;
+    }
+    if (out_rank_ != rank_ - (keepdim ? 0 : removed) || out_axis_ != axis) return error("wrong output rank or channel axis");
+    return {};
+  }
+
+  Status constant() const {
+    const Weights& w = *s_.weights[0];
+    int64_t n = 1;
+    for (uint32_t d = 0; d < s_.attr_count; ++d) {
+      if (i32(d) < 1 || !checked_mul(n, i32(d), &n)) return error("a dimension is out of range");
+    }
+    if (static_cast<int>(s_.attr_count) != out_rank_) return error("wrong number of dimensions");
+    if (w.structure != Weights::kRows || !w.values || w.rows * w.cols != n) return error("the tensor does not have its size");
+    return {};
+  }
+
+  const OpSpec& s_;
+  std::vector<int> in_rank_, in_axis_;
+  int rank_ = 0, axis_ = -1, out_rank_ = 0, out_axis_ = -1;
+};
+
+}  // namespace
+
+const char* op_kind_name(OpKind kind) { return kind < OpKind::kEnd ? kNames[static_cast<uint32_t>(kind)] : "?"; }
+
+Status check_op(const OpSpec& spec, const std::vector<int>& value_ranks, const std::vector<int>& value_axes) {
+  return OpCheck(spec, value_ranks, value_axes).run();
+}
+
+std::unique_ptr<Op> make_op(const OpSpec& spec) {
+  switch (spec.kind) {
+    case OpKind::kLinear:
+    case OpKind::kConv2d: return make_matmul(spec);
+    case OpKind::kPool2d:
+    case OpKind::kAdaptivePool2d: return make_pool(spec);
+    case OpKind::kReduce:
+    case OpKind::kSoftmax: return make_reduce(spec);
+    case OpKind::kInterpolate: return make_interpolate(spec);
+    case OpKind::kUnary:
+    case OpKind::kBinary:
+    case OpKind::kScalar:
+    case OpKind::kAffine: return make_elementwise(spec);
+    default: return make_shape(spec);
+  }
+}
+
+}  // namespace pyrt

@@ -1,0 +1,174 @@
+// pool2d and adaptive_pool2d, max and average.
+#include <cmath>
+#include <limits>
+
+#include "ops/op.h"
+
+namespace pyrt {
+namespace {
+
+constexpr int kMaxWindowRows = 256;
+
+// [begin, end) of the input that output i covers, inside the image.
+struct Window {
+  int64_t begin, end;
+};
+
+class PoolOp : public Op {
+ public:
+  explicit PoolOp(const OpSpec& spec) : Op(spec) {
+    Attrs attrs(spec);
+    max_ = attrs.u32() == 0;
+    adaptive_ = spec.kind == OpKind::kAdaptivePool2d;
+    if (adaptive_) {
+      size_h_ = attrs.i32(), size_w_ = attrs.i32();
+      return;
+    }
+    kh_ = attrs.i32(), kw_ = attrs.i32();
+    sh_ = attrs.i32(), sw_ = attrs.i32();
+    ph_ = attrs.i32(), pw_ = attrs.i32();
+    dh_ = attrs.i32(), dw_ = attrs.i32();
+    ceil_mode_ = attrs.u32() != 0;
+    count_pad_ = attrs.u32() != 0;
+    divisor_ = attrs.i32();
+  }
+
+  Status infer() override {
+    const Node& x = *in[0];
+    int64_t dims[4] = {x.dims[0], x.dims[1], size_h_ ? size_h_ : x.height, size_w_ ? size_w_ : x.width};
+    if (!adaptive_) {
+      dims[2] = size(x.height, kh_, sh_, ph_, dh_);
+      dims[3] = size(x.width, kw_, sw_, pw_, dw_);
+      if (dims[2] < 1 || dims[3] < 1) {
+        return error("an input of " + std::to_string(x.height) + "x" + std::to_string(x.width) +
+                     " is smaller than the window");
+      }
+    }
+    set_out(4, dims);
+    return {};
+  }
+
+  void run(const RunContext& ctx) override {
+    const Node& x = *in[0];
+    const int64_t window = adaptive_ ? ceil_div(x.height, out->height) * ceil_div(x.width, out->width) : kh_ * kw_;
+    ctx.parallel(out->elements() * window, [&](int part, int parts) {
+      const int64_t end = x.channels * (part + 1) / parts;
+      for (int64_t c = x.channels * part / parts; c < end; ++c) {
+        if (out->mask) out->clear(c, c + 1);
+        for (int64_t n = 0; n < x.images; ++n) {
+          for (int64_t h = 0; h < out->height; ++h) pool_row(ctx, c, n, h);
+        }
+      }
+    });
+  }
+
+ private:
+  // Torch's rule: with ceil_mode the last window must still start inside the image or its left padding.
+  int64_t size(int64_t n, int64_t k, int64_t stride, int64_t pad, int64_t dilation) const {
+    const int64_t span = n + 2 * pad - dilation * (k - 1) - 1;
+    if (span < 0) return 0;
+    int64_t out_size = floor_div(span + (ceil_mode_ ? stride - 1 : 0), stride) + 1;
+    if (ceil_mode_ && (out_size - 1) * stride >= n + pad) --out_size;
+    return out_size;
+  }
+
+  // The rows of the window are reduced first, all columns at once; then the columns of each window.
+  void pool_row(const RunContext& ctx, int64_t c, int64_t n, int64_t h) const {
+    const Node& x = *in[0];
+    const float* rows[kMaxWindowRows];
+    int count = 0;
+    const int64_t h0 = adaptive_ ? h * x.height / out->height : h * sh_ - ph_;
+    const int64_t h1 = adaptive_ ? ceil_div((h + 1) * x.height, out->height) : h0 + dh_ * (kh_ - 1) + 1;
+    const int64_t step = adaptive_ ? 1 : dh_;
+    float* y = out->row(c, n, h);
+    const float zero = max_ ? -std::numeric_limits<float>::infinity() : 0.0f;
+    std::fill(y, y + out->width, zero);
+    for (int64_t hi = h0; hi < h1; hi += step) {
+      if (hi < 0 || hi >= x.height) continue;
+      rows[count++] = x.row(c, n, hi);
+      if (count < kMaxWindowRows && hi + step < h1) continue;
+      fold(ctx, rows, count, y);
+      count = 0;
+    }
+    if (count > 0) fold(ctx, rows, count, y);
+    if (max_) return;
+    for (int64_t w = 0; w < out->width; ++w) y[w] /= static_cast<float>(divisor(h, w));
+  }
+
+  // Wide images are done in pieces that fit a small buffer.
+  void fold(const RunContext& ctx, const float* const* rows, int count, float* y) const {
+    constexpr int64_t buffer = 2048;
+    float reduced[buffer];
+    for (int64_t w = 0; w < out->width;) {
+      const Window first = columns(w);
+      int64_t w_end = w + 1;
+      while (w_end < out->width && columns(w_end).end - first.begin <= buffer) ++w_end;
+      const int64_t from = first.begin, to = std::max(columns(w_end - 1).end, from);
+      const float* shifted[kMaxWindowRows];
+      for (int r = 0; r < count; ++r) shifted[r] = rows[r] + from;
+      // A window wider than the buffer (a global pool of a huge image) is folded piece by piece.
+      for (int64_t at = from; at < to; at += buffer) {
+        const int64_t piece = std::min(buffer, to - at);
+        ctx.kernels->reduce_rows_f32({shifted, count, reduced, static_cast<int>(piece), max_});
+        for (int64_t i = w; i < w_end; ++i) fold_columns(reduced, at, at + piece, i, y);
+        for (int r = 0; r < count; ++r) shifted[r] += piece;
+      }
+      w = w_end;
+    }
+  }
+
+  void fold_columns(const float* reduced, int64_t from, int64_t to, int64_t w, float* y) const {
+    const Window window = columns(w);
+    const int64_t step = adaptive_ ? 1 : dw_;
+    int64_t i = window.begin;
+    if (i < from) i += round_up(from - i, step);
+    const int64_t end = std::min(window.end, to);
+    float acc = y[w];
+    if (max_) {
+      for (; i < end; i += step) acc = reduced[i - from] > acc || std::isnan(reduced[i - from]) ? reduced[i - from] : acc;
+    } else {
+      // Eight sums, so that a long row (a global pool) does not wait for one chain of additions.
+      float sums[8] = {};
+      for (; i + 7 * step < end; i += 8 * step) {
+        for (int64_t u = 0; u < 8; ++u) sums[u] += reduced[i + u * step - from];
+      }
+      for (; i < end; i += step) acc += reduced[i - from];
+      acc += ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    }
+    y[w] = acc;
+  }
+
+  Window columns(int64_t w) const {
+    const int64_t width = in[0]->width;
+    if (adaptive_) return {w * width / out->width, ceil_div((w + 1) * width, out->width)};
+    const int64_t begin = w * sw_ - pw_;
+    const int64_t inside = begin < 0 ? begin + round_up(-begin, dw_) : begin;
+    return {inside, std::min(begin + dw_ * (kw_ - 1) + 1, width)};
+  }
+
+  int64_t divisor(int64_t h, int64_t w) const {
+    const Node& x = *in[0];
+    if (adaptive_) {
+      const Window c = columns(w);
+      return (ceil_div((h + 1) * x.height, out->height) - h * x.height / out->height) * (c.end - c.begin);
+    }
+    if (divisor_ != 0) return divisor_;
+    // Padding counts when asked for, but only as far as the declared padding reaches (ceil_mode goes past it).
+    const auto extent = [this](int64_t i, int64_t k, int64_t stride, int64_t pad, int64_t n) {
+      const int64_t begin = i * stride - pad, end = std::min(begin + k, n + pad);
+      return count_pad_ ? end - begin : std::min(end, n) - std::max<int64_t>(begin, 0);
+    };
+    return extent(h, kh_, sh_, ph_, x.height) * extent(w, kw_, sw_, pw_, x.width);
+  }
+
+  bool max_, adaptive_;
+  int64_t size_h_ = 0, size_w_ = 0;
+  int64_t kh_ = 1, kw_ = 1, sh_ = 1, sw_ = 1, ph_ = 0, pw_ = 0, dh_ = 1, dw_ = 1, divisor_ = 0;
+  bool ceil_mode_ = false, count_pad_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_pool(const OpSpec& spec) { return std::make_unique<PoolOp>(spec); }
+
+}  // namespace pyrt

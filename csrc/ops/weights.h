@@ -1,0 +1,50 @@
+// A tensor of the file as kernels see it: pointers into the mapping, and the decoding tables of its Huffman codes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/huffman.h"
+
+namespace pyrt {
+
+// A Huffman-coded stream: chunk i lies at data + offset[i] .. offset[i + 1].
+struct CodedStream {
+  HuffmanTable table{};
+  const uint32_t* offset = nullptr;
+  const uint8_t* data = nullptr;
+};
+
+struct Weights {
+  enum Structure { kRows = 1, kPanels = 2, kCsr = 3 };
+
+  std::string name;
+  std::string encoding;  // "csr8+codebook5+huffman", for people
+  Structure structure = kRows;
+  int64_t rows = 0, cols = 0, groups = 1;
+  int64_t panel_rows = 0;  // rows of a csr panel
+  uint64_t entries = 0, parameters = 0, bytes = 0;
+
+  const float* values = nullptr;  // f32 values, or null
+  const float* book = nullptr;    // codebook, or null
+  int book_size = 0;
+  int index_bits = 0;
+  const uint8_t* index = nullptr;  // packed indices, or null when Huffman-coded
+  CodedStream index_code;
+
+  const uint32_t* panel_start = nullptr;  // csr
+  const void* row_counts = nullptr;
+  int count_bits = 0;
+  const void* deltas = nullptr;  // null when Huffman-coded
+  int delta_bits = 0;
+  CodedStream delta_code;
+
+  int64_t rows_per_group() const { return rows / groups; }
+  int64_t panels_per_group() const {
+    const int64_t n = structure == kCsr ? panel_rows : 16;
+    return (rows_per_group() + n - 1) / n;
+  }
+  bool vector_of(int64_t n) const { return structure == kRows && values && rows == n && cols == 1; }
+};
+
+}  // namespace pyrt

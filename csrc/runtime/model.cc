@@ -1,0 +1,222 @@
+#include "runtime/model.h"
+
+#include <algorithm>
+
+#include "runtime/session.h"
+
+namespace pyrt {
+namespace {
+
+std::string encoding_text(const format::File& file, const format::Tensor& t) {
+  using namespace format;
+  std::string text;
+  bool huffman = false;
+  for (uint32_t i = 0; i < t.stream_count; ++i) huffman |= file.stream(t.first_stream + i).coding == 1;
+  switch (static_cast<Structure>(t.structure)) {
+    case Structure::kRows: text = "rows"; break;
+    case Structure::kPanels: text = "dense"; break;
+    case Structure::kCsr: text = "csr" + std::to_string(file.find_stream(t, StreamKind::kCols)->bits); break;
+  }
+  if (static_cast<Values>(t.values) == Values::kF32) text += "+f32";
+  else text += "+codebook" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits);
+  return huffman ? text + "+huffman" : text;
+}
+
+std::string shape_text(const std::vector<int64_t>& dims) {
+  std::string text = "(";
+  for (size_t i = 0; i < dims.size(); ++i) text += (i ? ", " : "") + std::to_string(dims[i]);
+  return text + ")";
+}
+
+}  // namespace
+
+Model::Model() = default;
+Model::~Model() = default;
+
+Status Model::open(const char* path, int threads, std::unique_ptr<Model>* model) {
+  std::unique_ptr<Model> m(new Model);
+  PYRT_RETURN_IF_ERROR(m->file_.open(path));
+  Status status = m->bind(threads);
+  if (!status.ok()) return {status.code(), std::string(path) + ": " + status.message()};
+  *model = std::move(m);
+  return {};
+}
+
+Status Model::open_memory(const void* data, size_t size, int threads, std::unique_ptr<Model>* model) {
+  std::unique_ptr<Model> m(new Model);
+  PYRT_RETURN_IF_ERROR(m->file_.open_memory(data, size));
+  PYRT_RETURN_IF_ERROR(m->bind(threads));
+  *model = std::move(m);
+  return {};
+}
+
+Status Model::bind(int threads) {
+  const char* message = nullptr;
+  kernels_ = select_kernels(&message);
+  if (!kernels_) return invalid_argument(message);
+  if (threads < 0 || threads > 1024) return invalid_argument("threads must be 0 (all processors) to 1024");
+  for (uint32_t i = 0; i < file_.value_count(); ++i) {
+    const format::Value& v = file_.value(i);
+    ValueInfo info{file_.string(v.name), static_cast<format::Dtype>(v.dtype), static_cast<format::Role>(v.role), v.rank,
+                   v.channel_axis, {}};
+    if (info.role == format::Role::kInput) {
+      const auto* dims = reinterpret_cast<const int32_t*>(file_.words(v.dims));
+      info.dims.assign(dims, dims + v.rank);
+      inputs_.push_back(i);
+    } else if (info.role == format::Role::kOutput) {
+      outputs_.push_back(i);
+    }
+    values_.push_back(std::move(info));
+  }
+  PYRT_RETURN_IF_ERROR(bind_weights());
+  PYRT_RETURN_IF_ERROR(bind_ops());
+  table_bytes_ += weights_.size() * sizeof(Weights) + ops_.size() * sizeof(OpSpec) + values_.size() * sizeof(ValueInfo);
+  pool_ = std::make_unique<ThreadPool>(threads > 0 ? threads : usable_cpus());
+  return {};
+}
+
+CodedStream Model::bind_code(const format::Tensor& tensor, const format::Stream& stream) {
+  const auto chunks = static_cast<uint32_t>(format::chunk_count(tensor));
+  const format::HuffmanStream h = format::parse_huffman(stream, file_.stream_data(stream), chunks);
+  const size_t size = size_t{1} << h.table_bits;
+  huffman_tables_.emplace_back(new uint16_t[size]);
+  huffman_build_table(h.lengths, h.alphabet, h.table_bits, huffman_tables_.back().get());
+  table_bytes_ += size * sizeof(uint16_t);
+  CodedStream code;
+  code.table = {huffman_tables_.back().get(), h.table_bits};
+  code.offset = reinterpret_cast<const uint32_t*>(h.chunk_offset);  // the stream and its code lengths are 4-byte aligned
+  code.data = h.data;
+  return code;
+}
+
+Status Model::bind_weights() {
+  using namespace format;
+  for (uint32_t i = 0; i < file_.tensor_count(); ++i) {
+    const Tensor& t = file_.tensor(i);
+    Weights w;
+    w.name = file_.string(t.name);
+    w.encoding = encoding_text(file_, t);
+    w.structure = static_cast<Weights::Structure>(t.structure);
+    w.rows = t.rows;
+    w.cols = t.cols;
+    w.groups = t.groups;
+    w.panel_rows = t.panel_rows;
+    w.entries = t.entries;
+    w.parameters = t.parameters;
+    for (uint32_t k = 0; k < t.stream_count; ++k) {
+      const Stream& s = file_.stream(t.first_stream + k);
+      const uint8_t* bytes = file_.stream_data(s);
+      w.bytes += s.size;
+      switch (static_cast<StreamKind>(s.kind)) {
+        case StreamKind::kValues: w.values = reinterpret_cast<const float*>(bytes); break;
+        case StreamKind::kBook:
+          w.book = reinterpret_cast<const float*>(bytes);
+          w.book_size = static_cast<int>(s.count);
+          break;
+        case StreamKind::kIndex:
+          w.index_bits = s.bits;
+          if (s.coding == 1) w.index_code = bind_code(t, s);
+          else w.index = bytes;
+          break;
+        case StreamKind::kRows: {
+          const int64_t panels = w.groups * w.panels_per_group();
+          w.panel_start = reinterpret_cast<const uint32_t*>(bytes);
+          w.row_counts = bytes + 4 * (panels + 1);
+          w.count_bits = s.bits;
+          break;
+        }
+        case StreamKind::kCols:
+          w.delta_bits = s.bits;
+          if (s.coding == 1) w.delta_code = bind_code(t, s);
+          else w.deltas = bytes;
+          break;
+      }
+    }
+    weights_.push_back(std::move(w));
+  }
+  return {};
+}
+
+Status Model::bind_ops() {
+  std::vector<int> ranks, axes;
+  for (const ValueInfo& v : values_) ranks.push_back(v.rank), axes.push_back(v.axis);
+  for (uint32_t i = 0; i < file_.op_count(); ++i) {
+    const format::Op& op = file_.op(i);
+    const uint32_t* ids = file_.words(op.operands);
+    OpSpec spec;
+    spec.kind = static_cast<OpKind>(op.kind);
+    spec.name = file_.string(op.name);
+    spec.source = file_.string(op.source);
+    spec.inputs.assign(ids, ids + op.inputs);
+    ids += op.inputs;
+    spec.outputs.assign(ids, ids + op.outputs);
+    ids += op.outputs;
+    for (uint32_t k = 0; k < op.tensors; ++k) spec.weights.push_back(&weights_[ids[k]]);
+    spec.attrs = file_.words(op.attrs);
+    spec.attr_count = op.attr_count;
+    PYRT_RETURN_IF_ERROR(check_op(spec, ranks, axes));
+    ops_.push_back(std::move(spec));
+  }
+  return {};
+}
+
+Status Model::check_inputs(const std::vector<Array>& inputs) const {
+  if (inputs.size() != inputs_.size()) {
+    return invalid_argument("expected " + std::to_string(inputs_.size()) + " inputs, got " + std::to_string(inputs.size()));
+  }
+  std::vector<int64_t> bound(file_.symbol_count(), 0);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const ValueInfo& v = values_[inputs_[i]];
+    const std::vector<int64_t>& dims = inputs[i].dims;
+    std::string expected = "(";
+    bool fits = dims.size() == v.dims.size();
+    std::string why;
+    for (size_t d = 0; d < v.dims.size(); ++d) {
+      const int32_t code = v.dims[d];
+      const auto symbol = static_cast<uint32_t>(-1 - code);
+      expected += (d ? ", " : "") + (code > 0 ? std::to_string(code) : std::string(file_.string(file_.symbol(symbol).name)));
+      if (!fits) continue;
+      if (code > 0) {
+        fits = dims[d] == code;
+        continue;
+      }
+      const format::Symbol& s = file_.symbol(symbol);
+      const std::string name = file_.string(s.name);
+      if (dims[d] < s.min || dims[d] > s.max) {
+        fits = false;
+        why = "; " + name + " must be " + std::to_string(s.min) + " to " + std::to_string(s.max);
+      } else if (bound[symbol] != 0 && bound[symbol] != dims[d]) {
+        fits = false;
+        why = "; " + name + " is " + std::to_string(bound[symbol]) + " elsewhere";
+      }
+      bound[symbol] = dims[d];
+    }
+    if (!fits) {
+      return invalid_argument("input '" + std::string(v.name) + "': expected shape " + expected + "), got " +
+                              shape_text(dims) + why);
+    }
+  }
+  return {};
+}
+
+Status Model::acquire(std::unique_ptr<Session>* session) {
+  {
+    std::lock_guard<std::mutex> lock(idle_mutex_);
+    if (!idle_.empty()) {
+      *session = std::move(idle_.back());
+      idle_.pop_back();
+      return {};
+    }
+  }
+  *session = std::make_unique<Session>(this);
+  return {};
+}
+
+void Model::release(std::unique_ptr<Session> session) {
+  std::lock_guard<std::mutex> lock(idle_mutex_);
+  idle_.push_back(std::move(session));
+}
+
+ThreadPool* Model::try_lock_pool() { return pool_mutex_.try_lock() ? pool_.get() : nullptr; }
+
+}  // namespace pyrt

@@ -1,0 +1,226 @@
+#include "runtime/plan.h"
+
+#include <algorithm>
+#include <map>
+
+namespace pyrt {
+namespace {
+
+constexpr int64_t kMaxElements = int64_t{1} << 36;
+constexpr size_t kSlack = 256;  // bytes after a buffer that a kernel may read
+
+}  // namespace
+
+Status Plan::make(const Model& model, const std::vector<Array>& inputs, std::unique_ptr<Plan>* plan) {
+  std::unique_ptr<Plan> p(new Plan(model));
+  PYRT_RETURN_IF_ERROR(p->infer(inputs));
+  p->constrain();
+  PYRT_RETURN_IF_ERROR(p->assign_grids());
+  PYRT_RETURN_IF_ERROR(p->assign_memory());
+  PYRT_RETURN_IF_ERROR(p->prepare());
+  *plan = std::move(p);
+  return {};
+}
+
+bool Plan::fits(const std::vector<Array>& inputs) const {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].dims != shapes_[i]) return false;
+  }
+  return true;
+}
+
+Status Plan::infer(const std::vector<Array>& inputs) {
+  const auto& values = model_.values();
+  consumers_.assign(values.size(), 0);
+  for (const ValueInfo& v : values) {
+    nodes_.push_back(std::make_unique<Node>());
+    nodes_.back()->name = v.name;
+    nodes_.back()->rank = v.rank;
+    nodes_.back()->axis = v.axis;
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Node& n = *nodes_[model_.inputs()[i]];
+    n.set_shape(static_cast<int>(inputs[i].dims.size()), inputs[i].dims.data(), n.axis);
+    shapes_.push_back(inputs[i].dims);
+  }
+  for (uint32_t v : model_.outputs()) ++consumers_[v];
+  for (const OpSpec& spec : model_.ops()) {
+    std::unique_ptr<Op> op = make_op(spec);
+    for (uint32_t v : spec.inputs) op->in.push_back(nodes_[v].get()), ++consumers_[v];
+    op->out = nodes_[spec.outputs[0]].get();
+    PYRT_RETURN_IF_ERROR(op->infer());
+    int64_t elements = 1;
+    for (int d = 0; d < op->out->rank; ++d) {
+      if (!checked_mul(elements, op->out->dims[d], &elements) || elements > kMaxElements) {
+        return invalid_argument("layer " + std::string(spec.name) + ": its output is too large for these inputs");
+      }
+    }
+    ops_.push_back(std::move(op));
+  }
+  return {};
+}
+
+void Plan::constrain() {
+  for (current_op_ = 0; current_op_ < static_cast<int>(ops_.size()); ++current_op_) ops_[current_op_]->constrain(this);
+}
+
+Node* Plan::grid_of(Node* n) {
+  while (n->grid != n) n = n->grid = n->grid->grid;
+  return n;
+}
+
+Node* Plan::root_of(Node* n) {
+  while (n->storage) n = n->storage;
+  return n;
+}
+
+void Plan::share_grid(Node* a, Node* b) { grid_of(a)->grid = grid_of(b); }
+
+bool Plan::place(Node* part, Node* whole, int64_t channel) {
+  Node* owner = part;
+  while (owner->in_place) owner = owner->storage;
+  if (owner->storage || owner->channels != part->channels || root_of(whole) == owner) return false;
+  owner->storage = whole;
+  owner->channel = channel;
+  share_grid(part, whole);
+  return true;
+}
+
+bool Plan::overwrite(Node* out, Node* in) {
+  const auto value = [this](const Node* n) {
+    return static_cast<size_t>(std::find_if(nodes_.begin(), nodes_.end(), [n](const auto& p) { return p.get() == n; }) -
+                               nodes_.begin());
+  };
+  if (consumers_[value(in)] != 1 || (in->storage && !in->in_place)) return false;
+  // A concat lies in `in`: its parts may be read again.
+  for (const auto& n : nodes_) {
+    if (n->storage == in) return false;
+  }
+  out->storage = in;
+  out->in_place = true;
+  share_grid(out, in);
+  return true;
+}
+
+Node* Plan::scratch() {
+  nodes_.push_back(std::make_unique<Node>());
+  nodes_.back()->name = "(phases)";
+  scratch_op_.push_back(current_op_);
+  return nodes_.back().get();
+}
+
+Status Plan::assign_grids() {
+  struct Grid {
+    int64_t pitch = 0, rows = 0, front = 0, back = 0, cols = 0;
+    bool halo = false;
+  };
+  std::map<Node*, Grid> grids;
+  for (const auto& n : nodes_) {
+    Grid& g = grids[grid_of(n.get())];
+    g.pitch = std::max(g.pitch, n->width + std::max(n->halo.left, n->halo.right));
+    g.rows = std::max(g.rows, n->height + std::max(n->halo.top, n->halo.bottom));
+    g.halo |= n->halo.any();
+  }
+  for (const auto& n : nodes_) {
+    Grid& g = grids[grid_of(n.get())];
+    n->pitch = g.pitch;
+    n->image = g.pitch * g.rows;
+    n->cols = (n->images - 1) * n->image + (n->height - 1) * n->pitch + n->width;
+    g.cols = std::max(g.cols, n->cols);
+    g.front = std::max(g.front, n->halo.top * g.pitch + n->halo.left);
+    g.back = std::max(g.back, n->halo.bottom * g.pitch + n->halo.right);
+  }
+  std::map<std::pair<Node*, std::pair<int64_t, int64_t>>, const uint8_t*> known;
+  for (const auto& n : nodes_) {
+    const Grid& g = grids[grid_of(n.get())];
+    if (g.cols <= kFewColumns) {
+      n->front = g.front;
+      n->plane = g.front + g.cols + g.back;
+    } else {
+      // Column 0 on a cache line; an odd number of lines, so that neighbouring channels fall into different sets.
+      n->front = round_up(g.front, 16);
+      n->plane = (n->front + round_up(round_up(g.cols, 16) + g.back, 16)) | 16;
+    }
+    n->written = n->cols <= kFewColumns ? n->cols : round_up(n->cols, 16);
+    if (!checked_mul(n->plane, n->channels, &n->plane) || n->plane > kMaxElements) {
+      return invalid_argument("activation " + std::string(n->name) + " is too large for these inputs");
+    }
+    n->plane /= n->channels;
+    if (!g.halo) continue;
+    const uint8_t*& mask = known[{grid_of(n.get()), {n->height, n->width}}];
+    if (!mask) {
+      const size_t bytes = static_cast<size_t>(round_up(n->cols, 16) / 8 + 2);
+      masks_.emplace_back(new uint8_t[bytes]());
+      table_bytes_ += bytes;
+      for (int64_t i = 0; i < n->images; ++i) {
+        for (int64_t h = 0; h < n->height; ++h) {
+          const int64_t from = i * n->image + h * n->pitch;
+          for (int64_t c = from; c < from + n->width; ++c) masks_.back()[c / 8] |= static_cast<uint8_t>(1 << (c % 8));
+        }
+      }
+      mask = masks_.back().get();
+    }
+    n->mask = mask;
+  }
+  return {};
+}
+
+Status Plan::assign_memory() {
+  const int ops = static_cast<int>(ops_.size());
+  std::map<Node*, std::pair<int, int>> lifetime;
+  const auto use = [&](Node* n, int op) {
+    auto [it, fresh] = lifetime.insert({root_of(n), {op, op}});
+    it->second.first = std::min(it->second.first, op);
+    it->second.second = std::max(it->second.second, op);
+  };
+  for (uint32_t v : model_.inputs()) use(nodes_[v].get(), -1);
+  for (int i = 0; i < ops; ++i) {
+    for (Node* n : ops_[i]->in) use(n, i);
+    use(ops_[i]->out, i);
+  }
+  for (uint32_t v : model_.outputs()) use(nodes_[v].get(), ops);
+  const size_t values = model_.values().size();
+  for (size_t i = 0; i < scratch_op_.size(); ++i) use(nodes_[values + i].get(), scratch_op_[i]);
+  for (const auto& [root, life] : lifetime) {
+    const auto bytes = static_cast<size_t>(root->plane * root->channels) * sizeof(float) + kSlack;
+    buffers_.push_back({root, life.first, life.second, static_cast<size_t>(round_up(static_cast<int64_t>(bytes), 64)), 0});
+  }
+  // Largest first, each at the lowest offset free of all buffers alive at the same time.
+  std::sort(buffers_.begin(), buffers_.end(), [](const Buffer& a, const Buffer& b) {
+    return a.size != b.size ? a.size > b.size : a.first < b.first;
+  });
+  for (size_t i = 0; i < buffers_.size(); ++i) {
+    std::vector<const Buffer*> alive;
+    for (size_t k = 0; k < i; ++k) {
+      if (buffers_[k].first <= buffers_[i].last && buffers_[i].first <= buffers_[k].last) alive.push_back(&buffers_[k]);
+    }
+    std::sort(alive.begin(), alive.end(), [](const Buffer* a, const Buffer* b) { return a->offset < b->offset; });
+    for (const Buffer* b : alive) {
+      if (buffers_[i].offset + buffers_[i].size <= b->offset) break;
+      buffers_[i].offset = std::max(buffers_[i].offset, b->offset + b->size);
+    }
+    arena_bytes_ = std::max(arena_bytes_, buffers_[i].offset + buffers_[i].size);
+  }
+  return {};
+}
+
+Status Plan::prepare() {
+  for (const auto& op : ops_) PYRT_RETURN_IF_ERROR(op->prepare(&table_bytes_, &scratch_size_));
+  table_bytes_ += nodes_.size() * sizeof(Node);
+  scratch_size_ = static_cast<size_t>(round_up(static_cast<int64_t>(scratch_size_), 64));
+  scratch_offset_ = arena_bytes_;
+  arena_bytes_ += scratch_size_ * static_cast<size_t>(model_.threads()) + kSlack;
+  return {};
+}
+
+void Plan::bind(uint8_t* arena) {
+  for (const Buffer& b : buffers_) b.root->data = reinterpret_cast<float*>(arena + b.offset) + b.root->front;
+  for (const auto& n : nodes_) {
+    if (!n->storage) continue;
+    int64_t channel = 0;
+    for (const Node* at = n.get(); at->storage; at = at->storage) channel += at->channel;
+    n->data = root_of(n.get())->row(channel);
+  }
+}
+
+}  // namespace pyrt

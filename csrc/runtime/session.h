@@ -1,0 +1,43 @@
+// One caller's state: an arena and the plans made so far. Not for two threads at once.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "runtime/plan.h"
+
+namespace pyrt {
+
+struct OpTime {
+  const Op* op;
+  double ms;
+};
+
+class Session {
+ public:
+  explicit Session(Model* model) : model_(*model) {}
+
+  // Plans (or finds the plan) for these shapes without running it.
+  Status plan(const std::vector<Array>& inputs);
+  // Runs the planned shapes; `times`, if given, receives the time of every op.
+  Status run(const std::vector<Array>& inputs, std::vector<OpTime>* times = nullptr);
+
+  // Of the last run. `output_dims` and `read_output` count outputs in call order.
+  std::vector<int64_t> output_dims(size_t i) const;
+  void read_output(size_t i, float* dst) const;
+  const Plan& current() const { return *current_; }
+
+ private:
+  struct Free {
+    void operator()(uint8_t* p) const { std::free(p); }
+  };
+
+  Model& model_;
+  std::vector<std::unique_ptr<Plan>> plans_;  // most recently used first
+  Plan* current_ = nullptr;
+  std::unique_ptr<uint8_t, Free> arena_;
+  size_t arena_size_ = 0;
+};
+
+}  // namespace pyrt
