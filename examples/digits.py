@@ -38,12 +38,12 @@ NETS = {
         LeNet300,
         numpy_nets.lenet300,
         Recipe(
-            sparsity={"fc1": 0.96, "fc2": 0.92, "fc3": 0.6},
+            sparsity={"fc1": 0.94, "fc2": 0.88, "fc3": 0.4},
             bits={"fc1": 4, "fc2": 4, "fc3": 4},
-            train=2500,
+            train=3000,
             prune=2000,
-            finetune=1500,
-            share=500,
+            finetune=3000,
+            share=1000,
         ),
     ),
     "CNN (LeNet-5)": (
@@ -52,10 +52,10 @@ NETS = {
         Recipe(
             sparsity={"conv1": 0.5, "conv2": 0.9, "fc1": 0.97, "fc2": 0.8},
             bits={"conv1": 5, "conv2": 4, "fc1": 4, "fc2": 4},
-            train=800,
-            prune=800,
-            finetune=400,
-            share=200,
+            train=1400,
+            prune=1000,
+            finetune=800,
+            share=300,
         ),
     ),
 }

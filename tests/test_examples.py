@@ -1,0 +1,70 @@
+"""What the demo and the Deep Compression bench stand on: the data readers and the numpy baseline."""
+
+import gzip
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.nets import LeNet5, LeNet300
+from examples import numpy_nets
+from examples.data import mnist_idx, sklearn_digits
+from examples.peak_memory import peak_bytes
+
+
+@pytest.mark.parametrize(
+    ("make_net", "in_numpy", "parameters"),
+    [(LeNet300, numpy_nets.lenet300, 266_610), (LeNet5, numpy_nets.lenet5, 431_080)],
+)
+def test_numpy_nets_compute_what_torch_computes(make_net, in_numpy, parameters):
+    torch.manual_seed(0)
+    net, x = make_net(), torch.rand(3, 1, 28, 28)
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+    with torch.no_grad():
+        expected = net(x).numpy()
+    weights = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    np.testing.assert_allclose(in_numpy(weights, x.numpy()), expected, atol=1e-6)
+
+
+def test_digits_are_split_by_class_and_the_same_every_time():
+    data = sklearn_digits()
+    assert data.train_x.shape == (1198, 1, 28, 28) and data.test_x.shape == (599, 1, 28, 28)
+    assert data.train_x.min() == 0 and data.train_x.max() <= 1
+    share = torch.bincount(data.test_y) / (torch.bincount(data.test_y) + torch.bincount(data.train_y))
+    assert (share - 1 / 3).abs().max() < 0.01
+    assert torch.equal(data.test_x, sklearn_digits().test_x)
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def test_mnist_in_idx_files(tmp_path):
+    rng = np.random.default_rng(0)
+    images = {part: rng.integers(0, 256, (n, 28, 28), np.uint8) for part, n in (("train", 7), ("t10k", 3))}
+    for part, array in images.items():
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", array)
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", np.arange(len(array), dtype=np.uint8))
+    data = mnist_idx(tmp_path)
+    assert data.train_y.tolist() == list(range(7)) and data.test_y.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(data.test_x.numpy()[:, 0], images["t10k"].astype(np.float32) / 255)
+
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"no labels"))
+    with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte.gz is not an IDX file"):
+        mnist_idx(tmp_path)
+
+
+def test_peak_memory_is_that_of_the_child_alone(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(1))
+    ballast = np.ones(200_000_000, np.uint8)
+    small = peak_bytes("", tmp_path / "x.npy")
+    large = peak_bytes("y = np.ones(100_000_000, np.uint8)", tmp_path / "x.npy")
+    del ballast
+    assert small < 80e6
+    assert large - small == pytest.approx(100e6, rel=0.05)
