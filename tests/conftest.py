@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
+import converters
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -60,8 +62,6 @@ class Converted:
 
 
 def convert_module(module: torch.nn.Module, x: torch.Tensor, path: Path) -> Converted:
-    import converters
-
     module.eval()
     converters.convert(module, (x,), path, progress=False)
     with torch.no_grad():
