@@ -206,7 +206,8 @@ def _print_table(table: Table) -> None:
         raise Error("tables need rich: pip install 'pyruntime[cli]' (or use --json)") from None
     rich = RichTable(box=box.SIMPLE_HEAD, show_footer=True)
     for i, (title, total) in enumerate(zip(table.columns, table.total, strict=True)):
-        rich.add_column(title, total, justify="right" if table.is_number(i) else "left", overflow="fold")
+        rich.add_column(title, total, justify="left" if i < table.text_columns else "right")
     for row in table.rows:
         rich.add_row(*row)
-    Console().print(rich)
+    # A file or a pipe has no width to fit the table to.
+    Console(width=None if sys.stdout.isatty() else 1000).print(rich)

@@ -138,6 +138,7 @@ class Model:
         weight_bytes = sum(tensor["bytes"] for tensor in self._core.tensors)
         return Table(
             ("layer", "op", "encoding", "parameters", "bytes"),
+            3,
             rows,
             ("total", "", "", f"{parameters:,}", f"{weight_bytes:,}"),
         )

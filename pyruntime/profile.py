@@ -75,6 +75,7 @@ class Profile:
         weight_bytes = sum(layer.bytes for layer in self.layers)
         return Table(
             ("layer", "op", "encoding", "kernel", "output", "bytes", "ms", "%", "GFLOP/s"),
+            5,
             rows,
             (
                 "total",
