@@ -83,6 +83,7 @@ def bench(args: argparse.Namespace) -> None:
             "baseline_bytes": memory.baseline,
             "peak_bytes": memory.peak,
             **asdict(memory.declared),
+            "output_bytes": memory.outputs,
             "difference_bytes": memory.difference,
         }
     if args.json:
@@ -97,7 +98,7 @@ def bench(args: argparse.Namespace) -> None:
         print(
             f"peak memory {memory.peak:,} = process {memory.baseline:,} + file {declared.file_bytes:,} "
             f"+ tables {declared.table_bytes:,} + arena {declared.arena_bytes:,} "
-            f"+ difference {memory.difference:,} bytes"
+            f"+ outputs {memory.outputs:,} + difference {memory.difference:,} bytes"
         )
     _print_table(profile.table())
 

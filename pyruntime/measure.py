@@ -31,18 +31,19 @@ def latency_ms(call: Callable[[], object], seconds: float) -> npt.NDArray[np.flo
 class PeakMemory:
     """Peak resident bytes of fresh processes, next to what the model declares.
 
-    `baseline` only imports pyruntime and makes the inputs, `peak` loads the model and infers as well. The
-    contract is peak = baseline + declared.total.
+    `baseline` only imports pyruntime and makes the inputs, `peak` loads the model and infers as well;
+    `outputs` is what it returned. The contract is peak = baseline + declared.total + outputs.
     """
 
     baseline: int
     peak: int
     declared: Memory
+    outputs: int
 
     @property
     def difference(self) -> int:
         """Bytes used above (or, negative, below) the contract."""
-        return self.peak - self.baseline - self.declared.total
+        return self.peak - self.baseline - self.declared.total - self.outputs
 
 
 def peak_memory(path: str | Path, threads: int | None = None, **sizes: int) -> PeakMemory | None:
@@ -52,26 +53,34 @@ def peak_memory(path: str | Path, threads: int | None = None, **sizes: int) -> P
     with load(path, threads) as model:
         shapes = model.input_shapes(**sizes)
         declared = model.memory(**sizes)
-    return PeakMemory(_peak_of_child(None, threads, shapes), _peak_of_child(path, threads, shapes), declared)
+    baseline, _ = _run_child(None, threads, shapes)
+    peak, outputs = _run_child(path, threads, shapes)
+    return PeakMemory(baseline, peak, declared, outputs)
 
 
-def _peak_of_child(path: str | Path | None, threads: int | None, shapes: Sequence[Sequence[int]]) -> int:
+def _run_child(
+    path: str | Path | None, threads: int | None, shapes: Sequence[Sequence[int]]
+) -> tuple[int, int]:
+    """Peak resident bytes of a fresh process, and the bytes of the outputs it was given."""
     task = json.dumps([None if path is None else str(path), threads, shapes])
     child = subprocess.run(
         [sys.executable, "-m", "pyruntime.measure", task], check=True, capture_output=True, text=True
     )
-    return int(child.stdout)
+    peak, outputs = map(int, child.stdout.split())
+    return peak, outputs
 
 
 def _child(task: str) -> None:
     path, threads, shapes = json.loads(task)
     inputs = [np.full(shape, 0.5, np.float32) for shape in shapes]
+    outputs = 0
     if path is not None:
         with load(path, threads) as model:
-            model.infer({info.name: x for info, x in zip(model.inputs, inputs, strict=True)})
+            result = model.infer({info.name: x for info, x in zip(model.inputs, inputs, strict=True)})
+        outputs = sum(y.nbytes for y in (result.values() if isinstance(result, dict) else [result]))
     # The high-water mark of this process alone; getrusage's survives exec and would be the parent's.
     status = Path("/proc/self/status").read_text()
-    print(int(status.split("VmHWM:")[1].split()[0]) * 1024)
+    print(int(status.split("VmHWM:")[1].split()[0]) * 1024, outputs)
 
 
 if __name__ == "__main__":

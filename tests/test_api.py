@@ -15,6 +15,7 @@ from conftest import Converted
 
 import converters
 import pyruntime
+from pyruntime.measure import peak_memory
 
 
 class TwoInTwoOut(torch.nn.Module):
@@ -223,3 +224,15 @@ def test_import_needs_numpy_only() -> None:
     third_party = {"torch", "scipy", "sklearn", "rich", "tqdm", "safetensors", "numba", "onnxruntime"}
     assert "numpy" in loaded.split()
     assert not third_party & set(loaded.split())
+
+
+def test_memory_contract(tmp_path: Path) -> None:
+    """A fresh process takes its baseline, the file, the declared arena and the outputs."""
+    module = torch.nn.Sequential(torch.nn.Linear(2000, 3000), torch.nn.Linear(3000, 1000))
+    converters.convert(module, torch.zeros(1, 2000), tmp_path / "large.pyrt", progress=False)
+    for batch in (1, 300):
+        memory = peak_memory(tmp_path / "large.pyrt", threads=2, batch=batch)
+        if memory is None:
+            pytest.skip("peak memory is read from /proc")
+        assert memory.declared.file_bytes > 36_000_000
+        assert abs(memory.difference) < 4_000_000
