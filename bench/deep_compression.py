@@ -19,6 +19,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -77,6 +78,8 @@ def main() -> None:
     target = parser.parse_args().json
     target.parent.mkdir(parents=True, exist_ok=True)
 
+    # Nets this small gain little from a second thread, and lose much where another program keeps it waiting.
+    torch.set_num_threads(1)
     data = mnist_npz()
     results = {}
     table = Table(title=f"Deep Compression on MNIST, {len(data.test_x):,} test images, one seed")

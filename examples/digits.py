@@ -68,6 +68,8 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder with MNIST's four idx.gz files")
     folder = parser.parse_args().data
+    # Nets this small gain little from a second thread, and lose much where another program keeps it waiting.
+    torch.set_num_threads(1)
     data = mnist_idx(folder) if folder else sklearn_digits()
     out = ROOT / "build" / "demo"
     out.mkdir(parents=True, exist_ok=True)
@@ -119,8 +121,6 @@ def main() -> None:
 def latency(net: nn.Module, in_numpy: Callable, path: Path, x: Tensor) -> Rows:
     """Median time of one inference of x, the engines taking turns so that all see the same machine."""
     weights = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pyruntime.load(path, threads=1) as model, threadpool_limits(1), torch.inference_mode():
         engines = {
             "pyruntime": lambda: model.infer(x.numpy()),
@@ -133,7 +133,6 @@ def latency(net: nn.Module, in_numpy: Callable, path: Path, x: Tensor) -> Rows:
                 start = time.perf_counter()
                 infer()
                 times[name].append(time.perf_counter() - start)
-    torch.set_num_threads(threads)
     return {name: f"{1e3 * statistics.median(seconds):.3f} ms" for name, seconds in times.items()}
 
 
