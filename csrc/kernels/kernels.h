@@ -33,7 +33,7 @@ struct GemmArgs {
   float* y;
   ptrdiff_t y_stride;  // floats between rows of y
   int rows;            // 1..16
-  int cols;            // gemm: y is written up to the next multiple of 16 columns; few: 1..8, exactly
+  int cols;            // gemm: y may be written up to the next multiple of 16 columns; few: 1..8, exactly
   bool first;          // this K block starts the sum (else it continues what y holds)
   bool last;           // this K block ends it: apply the epilogue
   Epilogue epilogue;
@@ -62,7 +62,7 @@ struct DepthwiseArgs {
   int taps;
   const float* x;
   float* y;
-  int cols;  // written up to the next multiple of 16 when `cols` > 8
+  int cols;  // may be written up to the next multiple of 16 when `cols` > 8
   Epilogue epilogue;
 };
 using DepthwiseFn = void (*)(const DepthwiseArgs&);

@@ -85,7 +85,7 @@ class OpCheck {
         return axis_ >= 0 && act_ok(0) ? Status() : error("needs a channel axis and a known activation");
       case OpKind::kPool2d:
         if (!image() || s_.attrs[0] > 1 || !all_in(1, 5, 1, kMaxSize) || !all_in(5, 7, 0, kMaxSize) ||
-            !all_in(7, 9, 1, kMaxSize) || !all_in(9, 11, 0, 1) || 2 * i32(5) > i32(1) || 2 * i32(6) > i32(2)) {
+            !all_in(7, 9, 1, kMaxSize) || !all_in(9, 11, 0, 1) || i32(5) > i32(1) * i32(7) || i32(6) > i32(2) * i32(8)) {
           return error("attribute out of range");
         }
         return {};

@@ -141,16 +141,18 @@ class MatmulOp : public Op {
     ctx.parallel(work, [&](int part, int parts) {
       Range range{0, panels, 0, out->cols};
       // Rows are split where every thread gets enough panels, since decoding is then done once; else columns are.
-      const bool by_rows = panels >= 4 * parts || few_ || out->cols < 32 * parts;
+      // The order of a sparse sum depends on the tile a column lies in (up to 128 wide), so tiles are not cut.
+      const int64_t granule = w_.structure == Weights::kCsr ? 128 : 16;
+      const bool by_rows = panels >= 4 * parts || few_ || out->cols < 2 * granule * parts;
       if (by_rows) {
         range.panel = first_panel(part, parts, panels);
         range.panel_end = first_panel(part + 1, parts, panels);
       } else {
-        range.col = std::min(round_up(out->cols * part / parts, 16), out->cols);
-        range.col_end = std::min(round_up(out->cols * (part + 1) / parts, 16), out->cols);
+        range.col = std::min(round_up(out->cols * part / parts, granule), out->cols);
+        range.col_end = std::min(round_up(out->cols * (part + 1) / parts, granule), out->cols);
       }
       if (range.panel >= range.panel_end || range.col >= range.col_end) return;
-      if (out->mask && (by_rows || part == 0)) clear_margins(range);
+      if (out->mask && (by_rows || part == parts - 1)) clear_margins(range);
       if (w_.structure == Weights::kCsr) run_csr(ctx, part, range);
       else run_panels(ctx, part, range);
     });

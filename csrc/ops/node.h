@@ -98,11 +98,11 @@ struct Node {
   void clear(int64_t begin, int64_t end) const {
     for (int64_t c = begin; c < end; ++c) std::memset(row(c) - front, 0, static_cast<size_t>(plane) * sizeof(float));
   }
-  // Zeros what a masked kernel does not write.
+  // Zeros what lies around the columns; a masked kernel then leaves the gaps between them zero.
   void clear_margins(int64_t begin, int64_t end) const {
     for (int64_t c = begin; c < end; ++c) {
       std::memset(row(c) - front, 0, static_cast<size_t>(front) * sizeof(float));
-      std::memset(row(c) + written, 0, static_cast<size_t>(plane - front - written) * sizeof(float));
+      std::memset(row(c) + cols, 0, static_cast<size_t>(plane - front - cols) * sizeof(float));
     }
   }
 };

@@ -100,10 +100,11 @@ class PoolOp : public Op {
     constexpr int64_t buffer = 2048;
     float reduced[buffer];
     for (int64_t w = 0; w < out->width;) {
-      const Window first = columns(w);
+      // With dilation the first column inside the image may lie behind that of the next window.
+      const int64_t from = adaptive_ ? columns(w).begin : std::max<int64_t>(w * sw_ - pw_, 0);
       int64_t w_end = w + 1;
-      while (w_end < out->width && columns(w_end).end - first.begin <= buffer) ++w_end;
-      const int64_t from = first.begin, to = std::max(columns(w_end - 1).end, from);
+      while (w_end < out->width && columns(w_end).end - from <= buffer) ++w_end;
+      const int64_t to = std::max(columns(w_end - 1).end, from);
       const float* shifted[kMaxWindowRows];
       for (int r = 0; r < count; ++r) shifted[r] = rows[r] + from;
       // A window wider than the buffer (a global pool of a huge image) is folded piece by piece.

@@ -1,0 +1,107 @@
+"""Linear and conv in every encoding, on every instruction set of this machine, against torch in float64."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_ops import ISAS, infer, reference
+from torch import nn
+
+import converters
+import pyruntime
+
+
+@dataclass(frozen=True)
+class Weight:
+    """How a weight is made: its share of zeros and its number of distinct non-zero values (0: no two alike)."""
+
+    zeros: float
+    values: int
+
+    def apply(self, weight: torch.Tensor) -> None:
+        if self.values:
+            book = torch.linspace(-1, 1, self.values + 1)[1:] * 0.3 + 0.01
+            # Squared, so that low indices are much more frequent: Huffman coding has something to gain.
+            index = (torch.rand(weight.shape) ** 3 * self.values).long().clamp(max=self.values - 1)
+            weight.copy_(book[index])
+        weight[torch.rand(weight.shape) < self.zeros] = 0
+
+
+WEIGHTS = {
+    "dense": Weight(0, 0),
+    "dense_codebook1": Weight(0, 2),
+    "dense_codebook3": Weight(0, 7),
+    "dense_codebook4": Weight(0, 16),
+    "dense_codebook8": Weight(0, 200),
+    "sparse": Weight(0.9, 0),
+    "very_sparse": Weight(0.998, 0),
+    "sparse_codebook2": Weight(0.8, 3),
+    "sparse_codebook5": Weight(0.9, 31),
+    "sparse_codebook8": Weight(0.7, 255),
+    "zeros": Weight(1, 0),
+}
+
+LAYERS = {
+    "linear": (lambda: nn.Linear(37, 19), (37,)),
+    "linear_long_rows": (lambda: nn.Linear(1500, 20), (1500,)),
+    "linear_one_row": (lambda: nn.Linear(600, 1, bias=False), (600,)),
+    "conv1x1": (lambda: nn.Conv2d(24, 33, 1), (24, 7, 5)),
+    "conv3x3": (lambda: nn.Conv2d(12, 20, 3, padding=1), (12, 9, 11)),
+    "conv3x3_stride2": (lambda: nn.Conv2d(12, 20, 3, stride=2, padding=1), (12, 9, 11)),
+    "conv5x5_valid": (lambda: nn.Conv2d(6, 17, 5), (6, 8, 8)),
+    "conv_grouped": (lambda: nn.Conv2d(12, 36, 3, padding=2, dilation=2, groups=3), (12, 7, 8)),
+    "conv7x7_stride4": (lambda: nn.Conv2d(3, 16, (7, 5), stride=(4, 3), padding=(3, 1)), (3, 19, 17)),
+    "conv_tiny_image": (lambda: nn.Conv2d(10, 16, 3, padding=1), (10, 2, 2)),
+    "depthwise": (lambda: nn.Conv2d(18, 18, 3, padding=1, groups=18), (18, 9, 10)),
+    "depthwise_multiplier": (lambda: nn.Conv2d(7, 14, 5, stride=2, padding=2, groups=7), (7, 9, 10)),
+    "depthwise_tiny_image": (lambda: nn.Conv2d(18, 18, 3, padding=1, groups=18), (18, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("prefer", ["size", "speed"])
+@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layer_equals_torch(
+    layer: str, weight: str, prefer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    factory, shape = LAYERS[layer]
+    linear = factory()
+    with torch.no_grad():
+        WEIGHTS[weight].apply(linear.weight)
+    # The neighbours show whether a layer leaves its gaps as zeros for the next one.
+    module = linear
+    if len(shape) == 3:
+        channels = linear.out_channels
+        module = nn.Sequential(linear, nn.ReLU(), nn.Conv2d(channels, 3, 3, padding=1)).eval()
+    path = tmp_path / "layer.pyrt"
+    converters.convert(module, (torch.randn(2, *shape),), path, prefer=prefer, progress=False)
+    for isa in ISAS:
+        monkeypatch.setenv("PYRUNTIME_ISA", isa)
+        with pyruntime.load(path, threads=2) as model:
+            for batch in (1, 2, 9) if isa == "ref" else (1, 2, 3, 4, 7, 8, 9, 33, 70):
+                x = (torch.randn(batch, *shape),)
+                [y], [expected] = infer(model, x), reference(module, x)
+                scale = np.abs(expected).max() + 1e-3
+                np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * scale, err_msg=f"{isa}, batch {batch}")
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_result_does_not_depend_on_threads_or_batch_neighbours(weight: str, tmp_path: Path) -> None:
+    """Bit-identical for any number of threads, and on every repetition."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(16, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 48, 3, stride=2)).eval()
+    with torch.no_grad():
+        WEIGHTS[weight].apply(module[0].weight)
+        WEIGHTS[weight].apply(module[2].weight)
+    x = torch.randn(3, 16, 33, 31)
+    path = tmp_path / "net.pyrt"
+    converters.convert(module, (x,), path, progress=False)
+    results = []
+    for threads in (1, 2, 3, 5):
+        with pyruntime.load(path, threads=threads) as model:
+            results += [infer(model, (x,))[0] for _ in range(3)]
+    for y in results[1:]:
+        np.testing.assert_array_equal(y, results[0])

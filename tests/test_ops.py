@@ -1,0 +1,45 @@
+"""Every op, on every instruction set of this machine, against torch in float64."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import op_cases
+import pytest
+import torch
+
+import converters
+import pyruntime
+from pyruntime import _core
+
+ISAS = _core.available_isas()
+
+
+def reference(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[npt.NDArray[np.float64]]:
+    """Outputs of the module computed in float64."""
+    double = copy.deepcopy(module).double()
+    with torch.no_grad():
+        y = double(*(x.double() for x in inputs))
+    return [t.numpy() for t in (y if isinstance(y, (tuple, list)) else (y,))]
+
+
+def infer(model: pyruntime.Model, inputs: tuple[torch.Tensor, ...]) -> list[npt.NDArray[np.float32]]:
+    arrays = {spec.name: x.numpy() for spec, x in zip(model.inputs, inputs, strict=True)}
+    y = model.infer(arrays)
+    return list(y.values()) if isinstance(y, dict) else [y]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("case", op_cases.CASES, ids=lambda c: c.name)
+def test_op_equals_torch(case: op_cases.Case, isa: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYRUNTIME_ISA", isa)
+    torch.manual_seed(0)
+    module, inputs = case.factory().eval(), case.inputs()
+    path = tmp_path / "op.pyrt"
+    converters.convert(module, inputs, path, progress=False)
+    with pyruntime.load(path, threads=2) as model:
+        assert model.isa == isa
+        for y, expected in zip(infer(model, inputs), reference(module, inputs), strict=True):
+            assert y.shape == expected.shape
+            np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-6 * max(1.0, np.abs(expected).max()))
