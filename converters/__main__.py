@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -21,8 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("model", help="MODEL.pt2 (torch.export.save), or package.module:factory")
     parser.add_argument("-o", "--output", required=True, help="the .pyrt file to write")
     parser.add_argument("--prefer", choices=("size", "speed", "auto"), default="auto")
-    parser.add_argument("--weights", help="state dict for the factory's module: .safetensors, or .pt (weights only)")
-    parser.add_argument("--input", action="append", help="shape of an input, 1x3x224x224; once per input, in order")
+    parser.add_argument(
+        "--weights", help="state dict for the factory's module: .safetensors, or .pt (weights only)"
+    )
+    parser.add_argument(
+        "--input", action="append", help="shape of an input, 1x3x224x224; once per input, in order"
+    )
     options = parser.parse_args(arguments)
     try:
         report = _convert(options)
@@ -40,18 +45,27 @@ def _convert(options: argparse.Namespace) -> Report:
 
     if options.model.endswith(".pt2"):
         if options.weights or options.input:
-            raise ConvertError("--weights and --input belong to package.module:factory; a .pt2 file has both inside")
+            raise ConvertError(
+                "--weights and --input belong to package.module:factory; a .pt2 file has both inside"
+            )
         try:
-            program = torch.export.load(options.model)
+            with open(options.model, "rb"):  # a missing file is an OSError
+                logging.disable(logging.WARNING)  # torch logs a traceback before it raises
+                program = torch.export.load(options.model)
+        except OSError:
+            raise
         except Exception as error:
-            raise ConvertError(f"{options.model} cannot be read as a torch.export archive: {error}") from error
+            raise ConvertError(
+                f"{options.model} cannot be read as a torch.export archive: {error}"
+            ) from error
         return convert_exported(program, options.output, options.prefer)
     if not options.input:
         raise ConvertError("give the shape of each input, for example --input 1x3x224x224")
+    examples = tuple(_example(shape) for shape in options.input)
     module = _build(options.model)
     if options.weights:
         _load(module, options.weights)
-    return convert(module, tuple(_example(s) for s in options.input), options.output, prefer=options.prefer)
+    return convert(module, examples, options.output, prefer=options.prefer)
 
 
 def _build(spec: str) -> torch.nn.Module:
@@ -65,7 +79,7 @@ def _build(spec: str) -> torch.nn.Module:
         factory = getattr(importlib.import_module(package), name)
     except (ImportError, AttributeError) as error:
         raise ConvertError(f"cannot import {spec!r}: {error}") from error
-    module = factory if isinstance(factory, torch.nn.Module) else factory()
+    module = factory() if callable(factory) and not isinstance(factory, torch.nn.Module) else factory
     if not isinstance(module, torch.nn.Module):
         raise ConvertError(f"{spec!r} made a {type(module).__name__}, not a torch.nn.Module")
     return module

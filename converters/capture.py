@@ -32,46 +32,60 @@ def export(
     dynamic. A batch of 1 is exported as 2 copies, for torch.export takes a size of 1 for a constant.
     Raises ConvertError if torch.export cannot trace the module.
     """
-    args, kwargs = _arguments(example_inputs)
-    notes: list[str] = []
-    if dynamic_shapes is not None:
-        shapes, repeat = dynamic_shapes, _batch_is_dynamic(dynamic_shapes)
-    else:
-        shapes, repeat = _batch_dims(module, args, kwargs) if dynamic_batch else None, dynamic_batch
+    args, kwargs = _arguments(module, example_inputs)
     with _eval_mode(module), torch.no_grad():
-        if repeat:
-            try:
-                doubled = pytree.tree_map(_at_least_two, (args, kwargs))
-                return _export(module, *doubled, shapes), notes
-            except Exception as error:
-                if dynamic_shapes is not None:
-                    raise ConvertError(f"torch.export failed with these dynamic_shapes: {error}") from error
-                notes.append(f"the batch is fixed, torch.export could not make it dynamic: {_first_line(error)}")
+        if dynamic_shapes is not None:
+            if _batch_is_dynamic(dynamic_shapes):
+                args, kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
+            return _export(module, args, kwargs, dynamic_shapes), []
+        if not dynamic_batch:
+            return _export(module, args, kwargs, None), []
+        shapes = _batch_dims(module, args, kwargs)
+        two_args, two_kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
         try:
-            return _export(module, args, kwargs, dynamic_shapes), notes
-        except Exception as error:
-            raise ConvertError(f"torch.export cannot trace the module: {error}") from error
+            program = _export(module, two_args, two_kwargs, shapes)
+            if all(not fake.dim() or isinstance(dim(fake.shape[0]), str) for fake in _fake_inputs(program)):
+                return program, []
+            reason = "the module's own code fixes it"
+        except ConvertError as error:
+            reason = str(error).strip().splitlines()[0]
+        note = f"the batch is fixed to that of the example inputs: {reason}"
+        return _export(module, args, kwargs, None), [note]
+
+
+def _fake_inputs(program: ExportedProgram) -> list[torch.Tensor]:
+    names = program.graph_signature.user_inputs
+    found = [
+        node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names
+    ]
+    return [fake for fake in found if isinstance(fake, torch.Tensor)]
 
 
 def _export(module: torch.nn.Module, args: Any, kwargs: Any, shapes: Any) -> ExportedProgram:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+        try:
+            return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+        except Exception as error:
+            raise ConvertError(f"torch.export cannot trace the module: {error}") from error
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The program without in-place ops and views of parameters, its layers still whole ops."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return program.run_decompositions({})
+        result: ExportedProgram = program.run_decompositions({})
+    return result
 
 
-def _arguments(example: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _arguments(module: torch.nn.Module, example: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example, torch.Tensor):
         args: tuple[Any, ...] = (example,)
         kwargs: dict[str, Any] = {}
     elif isinstance(example, Mapping):
-        args, kwargs = (), dict(example)
+        order = list(inspect.signature(module.forward).parameters)
+        names = sorted(example, key=lambda name: order.index(name) if name in order else len(order))
+        args, kwargs = (), {name: example[name] for name in names}
     else:
         args, kwargs = tuple(example), {}
     for tensor in (*args, *kwargs.values()):
@@ -98,7 +112,8 @@ def _batch_dims(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str
 def _batch_is_dynamic(shapes: Any) -> bool:
     specs = shapes.values() if isinstance(shapes, Mapping) else shapes
     return any(
-        spec is not None and (spec.get(0) if isinstance(spec, Mapping) else spec[0]) not in (None, ExportDim.STATIC)
+        spec is not None
+        and (spec.get(0) if isinstance(spec, Mapping) else spec[0]) not in (None, ExportDim.STATIC)
         for spec in specs
         if spec
     )
@@ -136,10 +151,12 @@ def symbols(program: ExportedProgram, shapes: Mapping[str, Sequence[Dim]]) -> li
                 continue
             if not re.fullmatch(r"\w+", size):
                 raise ConvertError(
-                    f"input {name!r}: dimension {axis} is {size}; only independent dynamic dimensions are supported, "
+                    f"input {name!r}: dimension {axis} is {size}; dynamic dimensions must be independent, "
                     "make it fixed in dynamic_shapes"
                 )
-            label = {0: "batch"}.get(axis) or ({2: "height", 3: "width"}.get(axis) if len(shape) == 4 else None)
+            label = {0: "batch"}.get(axis) or (
+                {2: "height", 3: "width"}.get(axis) if len(shape) == 4 else None
+            )
             if label is None or any(label == s.name for s in found.values()):
                 label = f"{name}.{axis}"
             low, high = 1, MAX_SIZE
@@ -182,7 +199,3 @@ def output_names(program: ExportedProgram) -> list[str]:
         if len(set(keys)) == count and all(keys):
             return keys
     return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -26,7 +26,24 @@ DTYPE_F32 = 1
 ACTIVATIONS = {
     name: code
     for code, name in enumerate(
-        ["none", "clamp", "leaky_relu", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid", "gelu", "gelu_tanh", "elu", "exp", "sqrt", "abs", "softplus", "mish"]
+        [
+            "none",
+            "clamp",
+            "leaky_relu",
+            "sigmoid",
+            "tanh",
+            "silu",
+            "hardswish",
+            "hardsigmoid",
+            "gelu",
+            "gelu_tanh",
+            "elu",
+            "exp",
+            "sqrt",
+            "abs",
+            "softplus",
+            "mish",
+        ]
     )
 }
 # Op number and its attributes in order: `act` is the op's activation, `:f` a float, `*` a list of ints.
@@ -148,9 +165,7 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
         stream_offsets.append(offset)
         codes = STREAM_KINDS[stream.kind], CODINGS[stream.coding], stream.bits
         crc = zlib.crc32(stream.data)
-        stream_table += struct.pack(
-            "<QQI4B2I", offset, len(stream.data), crc, *codes, 0, stream.count, 0
-        )
+        stream_table += struct.pack("<QQI4B2I", offset, len(stream.data), crc, *codes, 0, stream.count, 0)
         offset = _aligned(offset + len(stream.data))
     sections["STREAMS"] = (bytes(stream_table), len(streams))
 

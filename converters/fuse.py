@@ -1,6 +1,6 @@
 """Fuses ops into their producers: padding, batch norm, residual add, activation; removes what is dead.
 
-Each pass is a function on the graph. A value can be absorbed only if a single op reads it and it is no output.
+Each pass is a function on the graph. An op is absorbed by a producer whose value nothing else reads.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _affine_into_producer(graph: Graph, producer: Op, op: Op) -> bool:
 
 
 def _bias_into_affine(producer: Op, op: Op) -> None:
-    """Scaling would multiply the distinct values of a codebook by M, so the batch norm stays and takes the bias."""
+    """Scaling rows would destroy a codebook, so the batch norm stays, and takes the bias."""
     if len(producer.weights) == 2:
         scale, shift = op.weights
         moved = shift.matrix + producer.weights.pop().matrix.astype(np.float64) * scale.matrix
@@ -115,7 +115,9 @@ def _padding_into_conv(graph: Graph) -> None:
         assert isinstance(pads, list)
         if any(pads[:4]):
             continue
-        extra: dict[str, Attr] = dict(zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), pads[4:], strict=True))
+        extra: dict[str, Attr] = dict(
+            zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), pads[4:], strict=True)
+        )
         for name, size in extra.items():
             op.attrs[name] += size  # type: ignore[operator]
         op.inputs[0] = pad.inputs[0]

@@ -37,8 +37,8 @@ class Value:
 class Weight:
     """A constant operand, f32 or f64 [M, K] (f64 until written, so that folding rounds once).
 
-    role: "matrix" is multiplied (linear, conv), "depthwise" is one filter per channel, "vector" is a bias or a
-    scale of shape [M, 1], "constant" is anything else, flattened to [numel, 1].
+    role: "matrix" is multiplied (linear, conv), "depthwise" is one filter per channel, "vector" is a bias
+    or a scale of shape [M, 1], "constant" is anything else, flattened to [numel, 1].
     columns: for how many columns of activations it is used at batch 1; tells GEMV from GEMM.
     """
 

@@ -1,7 +1,7 @@
 """Gives every value its channel axis, and ops the layout they need.
 
-Activations lie in memory as [channels][columns]. Some ops demand a channel axis (linear the last, conv axis 1),
-reshape, permute and constants can produce any, and the others keep that of their inputs.
+Activations lie in memory as [channels][columns]. Some ops demand a channel axis (linear the last, conv
+axis 1), reshape, permute and constants can produce any, and the others keep that of their inputs.
 """
 
 from __future__ import annotations

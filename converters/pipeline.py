@@ -31,13 +31,14 @@ def convert(
 ) -> Report:
     """Writes `module` as a `.pyrt` file that computes what it computes in eval mode.
 
-    module: float32; it is not changed. example_inputs: a tensor, a tuple of tensors, or a dict by argument name.
-    dynamic_batch: dimension 0 of every input may be any size from 1 to 65535 at run time. dynamic_shapes: which
-    dimensions are dynamic, as torch.export.export takes it, instead of dynamic_batch. prefer: "size" takes the
-    smallest exact encoding of each weight, "speed" the fastest by the cost table, "auto" weighs both.
+    module: float32; it is not changed. example_inputs: a tensor, a tuple of tensors, or a dict by argument
+    name. dynamic_batch: dimension 0 of every input may be any size from 1 to 65535 at run time.
+    dynamic_shapes: which dimensions are dynamic, as torch.export.export takes it, instead of dynamic_batch.
+    prefer: "size" takes the smallest exact encoding of each weight, "speed" the fastest by the cost table,
+    "auto" weighs both.
 
-    Returns a Report. Raises ConvertError that lists every unsupported operation with its layer, source line and
-    what to do.
+    Returns a Report. Raises ConvertError that lists every unsupported operation with its layer, source line
+    and what to do.
     """
     program, warnings = capture.export(module, example_inputs, dynamic_batch, dynamic_shapes)
     return convert_exported(program, path, prefer, progress, warnings)
@@ -57,17 +58,21 @@ def convert_exported(
     fuse.fuse(graph)
     layout.assign(graph)
     chosen, tensors = _encode(graph, prefer, progress)
-    report = Report(str(path), [layer_report(w, c) for w, c in chosen.items()], [*(warnings or []), *graph.warnings])
+    report = Report(
+        str(path), [layer_report(w, c) for w, c in chosen.items()], [*(warnings or []), *graph.warnings]
+    )
     report.file_bytes = format.write(graph, tensors, path)
     return report
 
 
-def _encode(graph: Graph, prefer: Prefer, progress: bool) -> tuple[dict[Weight, Choice], dict[Weight, Encoded]]:
+def _encode(
+    graph: Graph, prefer: Prefer, progress: bool
+) -> tuple[dict[Weight, Choice], dict[Weight, Encoded]]:
     """Encodes every weight, equal ones once: the choices in file order, and the encoding of each weight."""
     same: dict[object, list[Weight]] = {}
     for weight in dict.fromkeys(w for op in graph.ops for w in op.weights):
         weight.matrix = np.ascontiguousarray(weight.matrix, np.float32)
-        digest = hashlib.blake2b(weight.matrix).digest()
+        digest = hashlib.blake2b(weight.matrix.data).digest()
         same.setdefault((weight.role, weight.groups, weight.matrix.shape, digest), []).append(weight)
     chosen: dict[Weight, Choice] = {}
     tensors: dict[Weight, Encoded] = {}

@@ -11,7 +11,7 @@ from converters.graph import Weight
 
 @dataclass(frozen=True)
 class StreamReport:
-    """One stream: bits are per entry of the stream; entropy is the least a symbol-by-symbol code could take."""
+    """One stream: bits and entropy are per symbol; no code symbol by symbol takes less than the entropy."""
 
     kind: str
     coding: str
@@ -72,7 +72,16 @@ class Report:
         return asdict(self) | totals
 
     def __str__(self) -> str:
-        head = ("layer", "encoding", "MxK", "non-zero", "values", "fp32 bytes", "file bytes", "bits: used (entropy)")
+        head = (
+            "layer",
+            "encoding",
+            "MxK",
+            "non-zero",
+            "values",
+            "fp32 bytes",
+            "file bytes",
+            "bits: used (entropy)",
+        )
         rows = [_row(layer) for layer in self.layers if not layer.vector]
         vectors = [layer for layer in self.layers if layer.vector]
         if vectors:
@@ -83,7 +92,10 @@ class Report:
         total = f"{self.ratio:.1f}x smaller"
         rows.append(("total", total, "", "", "", f"{self.dense_bytes:,}", f"{self.file_bytes:,}", ""))
         widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        lines = ["  ".join(_align(c, w, i) for i, (c, w) in enumerate(zip(r, widths, strict=True))) for r in (head, *rows)]
+        lines = [
+            "  ".join(_align(c, w, i) for i, (c, w) in enumerate(zip(r, widths, strict=True)))
+            for r in (head, *rows)
+        ]
         lines.insert(1, "-" * len(lines[0]))
         lines.insert(-1, "-" * len(lines[0]))
         notes = [f"warning: {warning}" for warning in self.warnings]

@@ -1,4 +1,4 @@
-"""One tiny module per supported op and form, with example inputs: shared by the tests of converter and runtime."""
+"""One tiny module per supported op and form, with example inputs: for the tests of converter and runtime."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class WithBuffer(nn.Module):
         return self.function(x, self.c)
 
 
-def random(*shapes: tuple[int, ...], scale: float = 1.0, positive: bool = False) -> Callable[[], tuple[Tensor, ...]]:
+def random(
+    *shapes: tuple[int, ...], scale: float = 1.0, positive: bool = False
+) -> Callable[[], tuple[Tensor, ...]]:
     def make() -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(1)
         tensors = tuple(scale * torch.randn(shape, generator=generator) for shape in shapes)
@@ -68,7 +70,9 @@ TOKENS = random((2, 5, 12))
 CASES: list[Case] = []
 
 
-def case(name: str, factory: Callable[[], nn.Module], inputs: Callable[[], tuple[Tensor, ...]] = IMAGE) -> None:
+def case(
+    name: str, factory: Callable[[], nn.Module], inputs: Callable[[], tuple[Tensor, ...]] = IMAGE
+) -> None:
     CASES.append(Case(name, factory, inputs))
 
 
@@ -84,7 +88,11 @@ case("linear_rank4", lambda: nn.Linear(11, 3))
 case("linear_one_output", lambda: nn.Linear(12, 1), random((3, 12)))
 case("linear_relu", lambda: nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 5)), random((3, 12)))
 case("matmul_constant", lambda: WithBuffer(lambda x, c: x @ c, torch.randn(12, 5)), TOKENS)
-case("addmm", lambda: WithBuffer(lambda x, c: torch.addmm(c[0], x, c.t()), torch.randn(12, 12)), random((3, 12)))
+case(
+    "addmm",
+    lambda: WithBuffer(lambda x, c: torch.addmm(c[0], x, c.t()), torch.randn(12, 12)),
+    random((3, 12)),
+)
 
 # conv2d
 case("conv3x3", lambda: nn.Conv2d(6, 8, 3, padding=1))
@@ -115,20 +123,32 @@ case("batch_norm2d_plain", lambda: batch_norm(nn.BatchNorm2d(6, affine=False)))
 case("batch_norm1d", lambda: batch_norm(nn.BatchNorm1d(12)), random((3, 12)))
 case("batch_norm1d_rank3", lambda: batch_norm(nn.BatchNorm1d(5)), TOKENS)
 case("conv_bn", lambda: batch_norm(nn.Sequential(nn.Conv2d(6, 20, 3), nn.BatchNorm2d(20))))
-case("conv_bn_relu", lambda: batch_norm(nn.Sequential(nn.Conv2d(6, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())))
+case(
+    "conv_bn_relu",
+    lambda: batch_norm(nn.Sequential(nn.Conv2d(6, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())),
+)
 case("depthwise_bn", lambda: batch_norm(nn.Sequential(nn.Conv2d(6, 6, 3, groups=6), nn.BatchNorm2d(6))))
-case("linear_bn", lambda: batch_norm(nn.Sequential(nn.Linear(12, 9), nn.BatchNorm1d(9), nn.Tanh())), random((3, 12)))
+case(
+    "linear_bn",
+    lambda: batch_norm(nn.Sequential(nn.Linear(12, 9), nn.BatchNorm1d(9), nn.Tanh())),
+    random((3, 12)),
+)
 case("bn_bn_relu", lambda: batch_norm(nn.Sequential(nn.BatchNorm2d(6), nn.BatchNorm2d(6), nn.ReLU())))
 
 # activations
 for module in (
-    nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(), nn.LeakyReLU(0.3), nn.Sigmoid(), nn.Tanh(), nn.SiLU(), nn.Hardswish(),
-    nn.Hardsigmoid(), nn.GELU(), nn.GELU("tanh"), nn.ELU(), nn.ELU(0.4), nn.SELU(), nn.Softplus(), nn.Softplus(2, 3),
-    nn.Mish(), nn.Hardtanh(-0.5, 0.7), nn.PReLU(), nn.PReLU(6), nn.Identity(), nn.Dropout(),
+    nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(), nn.LeakyReLU(0.3), nn.Sigmoid(), nn.Tanh(), nn.SiLU(),
+    nn.Hardswish(), nn.Hardsigmoid(), nn.GELU(), nn.GELU("tanh"), nn.ELU(), nn.ELU(0.4), nn.SELU(),
+    nn.Softplus(), nn.Softplus(2, 3), nn.Mish(), nn.Hardtanh(-0.5, 0.7), nn.PReLU(), nn.PReLU(6),
+    nn.Identity(), nn.Dropout(),
     nn.Softmax(1), nn.Softmax(-1), nn.LogSoftmax(1), nn.LogSoftmax(3), nn.ReLU(inplace=True), nn.Softmax2d(),
 ):  # fmt: skip
     label = str(module).replace(" ", "").lower()
-    case(f"act_{label}", lambda module=module: nn.Sequential(nn.Identity(), module), random((2, 6, 9, 11), scale=4.0))
+    case(
+        f"act_{label}",
+        lambda module=module: nn.Sequential(nn.Identity(), module),
+        random((2, 6, 9, 11), scale=4.0),
+    )
 case("softmax_rank2", lambda: nn.Softmax(1), random((3, 12)))
 case("softmax_tokens", lambda: nn.Softmax(1), TOKENS)
 function("clamp", lambda x: x.clamp(-0.5, 0.25))
@@ -173,7 +193,11 @@ case("mul_constant_channel", lambda: WithBuffer(lambda x, c: x * c, torch.randn(
 case("constant_minus", lambda: WithBuffer(lambda x, c: c - x, torch.randn(6, 1, 1)))
 case("minus_constant", lambda: WithBuffer(lambda x, c: x - c, torch.randn(12)), TOKENS)
 case("div_constant", lambda: WithBuffer(lambda x, c: x / c, torch.rand(6, 1, 1) + 0.5))
-case("constant_div", lambda: WithBuffer(lambda x, c: c / x, torch.randn(6, 1, 1)), random((2, 6, 4, 5), positive=True))
+case(
+    "constant_div",
+    lambda: WithBuffer(lambda x, c: c / x, torch.randn(6, 1, 1)),
+    random((2, 6, 4, 5), positive=True),
+)
 case("add_constant_map", lambda: WithBuffer(lambda x, c: x + c, torch.randn(5, 12)), TOKENS)
 case("mul_constant_map", lambda: WithBuffer(lambda x, c: x * c, torch.randn(6, 9, 11)))
 case("add_constant_zero_dim", lambda: WithBuffer(lambda x, c: x + c, torch.tensor(0.7)))
@@ -215,8 +239,13 @@ function("upsample_nearest_fraction", lambda x: F.interpolate(x, scale_factor=(1
 function("upsample_bilinear", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"))
 function("upsample_bilinear_fraction", lambda x: F.interpolate(x, scale_factor=1.7, mode="bilinear"))
 function("upsample_bilinear_size", lambda x: F.interpolate(x, size=(5, 23), mode="bilinear"))
-function("upsample_bilinear_corners", lambda x: F.interpolate(x, size=(14, 20), mode="bilinear", align_corners=True))
-function("upsample_scale_corners", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True))
+function(
+    "upsample_bilinear_corners",
+    lambda x: F.interpolate(x, size=(14, 20), mode="bilinear", align_corners=True),
+)
+function(
+    "upsample_scale_corners", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+)
 
 # moving elements
 function("cat_channels", lambda a, b: torch.cat([a, b], 1), random((2, 6, 4, 5), (2, 3, 4, 5)))
@@ -263,7 +292,9 @@ class Residual(nn.Module):
         self.stride, self.extra = stride, (outputs - inputs) // 2
         self.option_a = option_a
         if not option_a:
-            self.down = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.down = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
@@ -310,7 +341,9 @@ class Branches(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.left = nn.Conv2d(3, 5, 1)
-        self.right = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, (1, 3), padding=(0, 1)))
+        self.right = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, (1, 3), padding=(0, 1))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = x.chunk(2, 1)
@@ -351,12 +384,23 @@ class TokensNet(nn.Module):
 
 
 def lenet5() -> nn.Module:
-    features = [nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)]
+    features = [
+        nn.Conv2d(1, 6, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
     return nn.Sequential(*features, nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
 case("net_lenet5", lenet5, random((2, 1, 28, 28)))
-case("net_mlp", lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10)), random((2, 1, 28, 28)))
+case(
+    "net_mlp",
+    lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10)),
+    random((2, 1, 28, 28)),
+)
 case("net_resnet_option_a", lambda: resnet(True), random((2, 3, 16, 16)))
 case("net_resnet_projected", lambda: resnet(False), random((2, 3, 16, 16)))
 case("net_squeeze_excite", lambda: SqueezeExcite(6))

@@ -1,4 +1,4 @@
-"""An independent reader of docs/format.md in plain numpy, and an interpreter of its ops: the oracle of the tests.
+"""An independent reader of docs/format.md in plain numpy, and an interpreter of its ops: the tests' oracle.
 
 Shares no code with converters/ or csrc/. `read(path)` checks every rule of the page and raises FormatError;
 `File.dense(i)` decodes a tensor; `run(file, inputs)` executes the graph with torch.nn.functional.
@@ -245,7 +245,11 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
             check(entries == groups * -(-rows // groups // 16) * 16 * cols, where, "panels: entries")
         check(structure != CSR or panel_rows >= 1, where, "csr: rows per panel")
         by_kind = {s.kind: s for s in mine}
-        found.append(Tensor(text(name), structure, values, rows, cols, groups, panel_rows, entries, parameters, by_kind))
+        found.append(
+            Tensor(
+                text(name), structure, values, rows, cols, groups, panel_rows, entries, parameters, by_kind
+            )
+        )
     check(next_stream == len(streams), "STREAMS", "every stream belongs to a tensor")
     return found
 
@@ -258,7 +262,9 @@ def _ops(table: bytes, text: Callable[[int], str], words: np.ndarray, file: File
         where = f"op {text(name)}"
         check(kind in OP_TABLE and outputs == 1 and zero == 0 and zero2 == 0, where, "kind and fields")
         label, n_in, n_tensors, n_attrs = OP_TABLE[kind]
-        check(n_in[0] <= inputs <= n_in[1] and n_tensors[0] <= tensors <= n_tensors[1], where, "operand counts")
+        check(
+            n_in[0] <= inputs <= n_in[1] and n_tensors[0] <= tensors <= n_tensors[1], where, "operand counts"
+        )
         check(n_attrs is None or attr_count == n_attrs, where, "attribute count")
         total = inputs + 1 + tensors
         check(operands + total <= words.size and attrs + attr_count <= words.size, where, "inside WORDS")
@@ -293,7 +299,7 @@ def _check_layout(op: Op, values: list[Value]) -> None:
         check(axis == 1 and out.rank == 4, where, "rank 4, channel axis 1")
 
 
-# --- streams to dense -------------------------------------------------------------------------------------------
+# --- streams to dense ---
 
 
 def _decode(t: Tensor) -> np.ndarray:
@@ -336,7 +342,9 @@ def _row_table(t: Tensor, where: str) -> tuple[np.ndarray, np.ndarray]:
             first = g * per_group + p * t.panel_rows
             last = min(first + t.panel_rows, (g + 1) * per_group)
             expected.append(expected[-1] + int(row_nnz[first:last].sum()))
-    check(starts.tolist() == expected and expected[-1] == t.entries, where, "panel_start sums nnz_of_row to nnz")
+    check(
+        starts.tolist() == expected and expected[-1] == t.entries, where, "panel_start sums nnz_of_row to nnz"
+    )
     return starts, row_nnz
 
 
@@ -376,7 +384,9 @@ def _entry_values(t: Tensor, chunks: list[int], where: str) -> np.ndarray:
         check(not bits[t.entries * index.bits :].any(), where, "INDEX padding is zero")
         planes = bits[: t.entries * index.bits].reshape(t.entries, index.bits)
         numbers = (planes * (1 << np.arange(index.bits))).sum(1)
-    check(numbers.size == t.entries and int(numbers.max(initial=0)) < book.count, where, "indices < book size")
+    check(
+        numbers.size == t.entries and int(numbers.max(initial=0)) < book.count, where, "indices < book size"
+    )
     return book.data.view("<f4")[numbers]
 
 
@@ -429,12 +439,14 @@ def _chunk(data: bytes, n: int, decoder: Mapping[tuple[int, int], int], where: s
                 check(position < len(bits) and length < 12, where, "a string ends inside a code")
                 code, length, position = code << 1 | bits[position], length + 1, position + 1
             found.append(decoder[length, code])
-        check(len(bits) - position < 8 and not any(bits[position:]), where, "a string ends after its last code")
+        check(
+            len(bits) - position < 8 and not any(bits[position:]), where, "a string ends after its last code"
+        )
         at = end
     return found
 
 
-# --- the interpreter --------------------------------------------------------------------------------------------
+# --- the interpreter ---
 
 
 def run(
@@ -450,7 +462,11 @@ def run(
         for size, expected in zip(array.shape, value.dims, strict=True):
             if expected < 0:
                 _, low, high = file.symbols[-1 - expected]
-                check(symbols.setdefault(-1 - expected, size) == size and low <= size <= high, value.name, "size")
+                check(
+                    symbols.setdefault(-1 - expected, size) == size and low <= size <= high,
+                    value.name,
+                    "size",
+                )
             else:
                 check(size == expected, value.name, "size")
         env[number] = torch.from_numpy(np.ascontiguousarray(array)).to(dtype)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import pyrt_reader
+import pytest
 import torch
 from safetensors.torch import load_file
 

@@ -33,24 +33,27 @@ class Choice:
 
 
 def has_codebook(matrix: Matrix) -> bool:
-    """Whether f32 [M, K] has few enough distinct values that a book and indices are worth having."""
+    """Whether the non-zeros of f32 [M, K] share so few values that a book and indices are worth having."""
     book = codebook.distinct(matrix)
     if book is None:
         return False
-    packed = 4 * book.size + matrix.size * codebook.index_bits(book.size) / 8
-    return packed < 0.75 * 4 * matrix.size
+    nnz = np.count_nonzero(matrix)
+    packed = 4 * book.size + nnz * codebook.index_bits(book.size) / 8
+    return bool(packed < 0.75 * 4 * nnz)
 
 
 def choose(weight: Weight, prefer: Prefer) -> Choice:
     """Encodes `weight` every way that suits it and keeps the best one.
 
-    size: fewest bytes. speed: least time by converters/costs.json. auto: fewest bytes among those that take at
-    most 1.25 times the least time and no more than the dense f32 layout.
+    size: fewest bytes. speed: least time by converters/costs.json. auto: fewest bytes among those that take
+    at most 1.25 times the least time and no more than the dense f32 layout.
     """
     matrix = weight.matrix.astype(np.float32)
     nnz = int(np.count_nonzero(matrix))
     if weight.role in ("vector", "constant"):
-        return Choice(rows.encode(matrix, 1, use_codebook=False), nnz, None, 0.0, "vectors are stored as they are")
+        return Choice(
+            rows.encode(matrix, 1, use_codebook=False), nnz, None, 0.0, "vectors are stored as they are"
+        )
     book = codebook.distinct(matrix)
     found = [(encoded, estimate_ns(encoded, weight.columns)) for encoded in _candidates(weight, matrix, book)]
     dense_ns = found[0][1]
@@ -66,8 +69,9 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
         best = min((c for c in found if c[1] <= limit), key=lambda c: (c[0].bytes, c[1]))
         why = f"fewest bytes within {SLACK:g}x of the least time"
     encoded, time_ns = best
-    size = encoded.bytes / found[0][0].bytes
-    why = f"{why} of {len(found)}: {size:.1%} of the bytes, {time_ns / dense_ns:.2f}x the time of {found[0][0].encoding}"
+    dense = found[0][0]
+    size, slower = encoded.bytes / dense.bytes, time_ns / dense_ns
+    why = f"{why} of {len(found)}: {size:.1%} of the bytes, {slower:.2f}x the time of {dense.encoding}"
     if len(found) == 1:
         why = f"{1 - nnz / matrix.size:.1%} zeros, over 256 distinct values: nothing to exploit"
     return Choice(encoded, nnz, None if book is None else book.size, time_ns, why)

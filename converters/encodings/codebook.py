@@ -30,12 +30,13 @@ def distinct(values: Matrix, limit: int = MAX_ENTRIES) -> Matrix | None:
 
 def bits_of(values: Matrix) -> npt.NDArray[np.uint32]:
     """The bit patterns of f32 values, -0.0 as 0.0."""
-    return (values + np.float32(0.0)).view(np.uint32)
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    return np.where(bits == 0x80000000, np.uint32(0), bits)
 
 
-def plain(entries: Matrix) -> Stream:
+def plain(entries: Matrix) -> tuple[Stream, ...]:
     """The VALUES stream of values `f32`."""
-    return Stream("VALUES", entries.astype("<f4", copy=False).tobytes(), bits=32, symbols=entries.size)
+    return (Stream("VALUES", entries.astype("<f4", copy=False).tobytes(), bits=32, symbols=entries.size),)
 
 
 def index_bits(count: int) -> int:
@@ -47,7 +48,7 @@ def encode(
     entries: Matrix,
     used: npt.NDArray[np.bool_] | None = None,
     chunk_bounds: Sequence[int] | None = None,
-) -> tuple[Stream, Stream]:
+) -> tuple[Stream, ...]:
     """BOOK and INDEX streams of f32 entries [n] with at most 256 distinct values.
 
     used: bool [n], False for padding, which gets index 0. chunk_bounds: where the Huffman chunks of the
@@ -65,9 +66,7 @@ def encode(
         index[~used] = 0
     histogram = np.bincount(index, minlength=book.size)
     bits = index_bits(book.size)
-    stream = Stream(
-        "INDEX", pack(index, bits), bits, symbols=index.size, entropy=entropy(histogram)
-    )
+    stream = Stream("INDEX", pack(index, bits), bits, symbols=index.size, entropy=entropy(histogram))
     if chunk_bounds is not None:
         stream = huffman.coded_if_smaller(stream, index, chunk_bounds)
     return Stream("BOOK", book.astype("<f4").tobytes(), bits=32, count=book.size), stream

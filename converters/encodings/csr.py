@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ class Entries:
     """
 
     values: Matrix
-    deltas: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    deltas: npt.NDArray[np.unsignedinteger[Any]]
     row_nnz: npt.NDArray[np.int64]
     fillers: int
 
@@ -41,7 +42,7 @@ def collect(matrix: Matrix, delta_bits: int) -> Entries:
     total = int(entries.sum())
     values = np.zeros(total, np.float32)
     values[last] = matrix[rows, cols]
-    deltas = np.full(total, reach - 1, np.uint8 if delta_bits == 8 else np.uint16)
+    deltas = np.full(total, reach - 1, f"u{delta_bits // 8}")
     deltas[last] = delta
     row_nnz = np.bincount(rows, weights=entries, minlength=matrix.shape[0]).astype(np.int64)
     return Entries(values, deltas, row_nnz, int(fillers.sum()))
@@ -65,9 +66,7 @@ def panel_starts(row_nnz: npt.NDArray[np.int64], groups: int, panel_rows: int) -
     return np.concatenate([[0], np.cumsum(sums.ravel())])
 
 
-def encode(
-    matrix: Matrix, groups: int, entries: Entries, use_codebook: bool, use_huffman: bool
-) -> Encoded:
+def encode(matrix: Matrix, groups: int, entries: Entries, use_codebook: bool, use_huffman: bool) -> Encoded:
     """Encodes f32 [M, K] from its `collect`ed entries. Huffman takes 8-bit deltas only."""
     panel_rows = rows_per_panel(entries.row_nnz, groups)
     starts = panel_starts(entries.row_nnz, groups, panel_rows)
@@ -78,7 +77,7 @@ def encode(
     if use_codebook:
         values = codebook.encode(entries.values, chunk_bounds=bounds if use_huffman else None)
     else:
-        values = (codebook.plain(entries.values),)
+        values = codebook.plain(entries.values)
     return Encoded(
         structure="csr",
         values="codebook" if use_codebook else "f32",

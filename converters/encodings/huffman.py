@@ -1,12 +1,13 @@
-"""coding `huffman`: one canonical length-limited code per stream, symbols cut into chunks of four bit strings.
+"""coding `huffman`: one canonical length-limited code per stream, chunks of four bit strings.
 
-Code lengths by the package-merge algorithm (Larmore & Hirschberg 1990); bits laid out as in deflate (RFC 1951):
-LSB first, a code starting with its most significant bit.
+Code lengths by the package-merge algorithm (Larmore & Hirschberg 1990); bits laid out as in deflate
+(RFC 1951): LSB first, a code starting with its most significant bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -66,10 +67,7 @@ def encode(symbols: Symbols, chunk_bounds: Sequence[int]) -> tuple[bytes, int]:
     nibbles = np.append(lengths, np.zeros(alphabet % 2, np.uint8)).reshape(-1, 2)
     head = (nibbles[:, 0] | nibbles[:, 1] << 4).tobytes()
     head += bytes(-len(head) % 4)
-    chunks = [
-        _chunk(symbols[start:end], lengths, codes)
-        for start, end in zip(chunk_bounds[:-1], chunk_bounds[1:], strict=True)
-    ]
+    chunks = [_chunk(symbols[start:end], lengths, codes) for start, end in pairwise(chunk_bounds)]
     offsets = np.cumsum([0] + [len(chunk) for chunk in chunks]).astype("<u4").tobytes()
     return b"".join([head, offsets, *chunks, bytes(READ_SLACK)]), alphabet
 
@@ -93,7 +91,7 @@ def _bits(symbols: Symbols, lengths: npt.NDArray[np.uint8], codes: npt.NDArray[n
 
 
 def coded_if_smaller(raw: Stream, symbols: Symbols, chunk_bounds: Sequence[int]) -> Stream:
-    """The Huffman-coded form of `raw` if it saves at least 3 % and its chunks are small enough, else `raw`."""
+    """The coded form of `raw` if it saves at least 3 % and its chunks are small enough, else `raw`."""
     if symbols.size == 0 or max(np.diff(chunk_bounds)) > MAX_CHUNK:
         return raw
     data, alphabet = encode(symbols, chunk_bounds)

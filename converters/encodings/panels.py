@@ -44,7 +44,7 @@ def encode(matrix: Matrix, groups: int, use_codebook: bool, use_huffman: bool) -
         bounds = chunk_bounds(panels, cols) if use_huffman else None
         streams = codebook.encode(arranged.ravel(), used=used.ravel(), chunk_bounds=bounds)
     else:
-        streams = (codebook.plain(arranged.ravel()),)
+        streams = codebook.plain(arranged.ravel())
     return Encoded(
         structure="panels",
         values="codebook" if use_codebook else "f32",

@@ -10,7 +10,7 @@ from converters.graph import Matrix
 def encode(matrix: Matrix, groups: int, use_codebook: bool) -> Encoded:
     """Encodes f32 [M, K] row by row."""
     entries = matrix.ravel()
-    streams = codebook.encode(entries) if use_codebook else (codebook.plain(entries),)
+    streams = codebook.encode(entries) if use_codebook else codebook.plain(entries)
     return Encoded(
         structure="rows",
         values="codebook" if use_codebook else "f32",

@@ -1,4 +1,4 @@
-"""Walks an exported program: folds constants, calls the handlers, and reports all that is unsupported at once."""
+"""Walks an exported program: folds constants, calls the handlers, reports all that is unsupported."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ class _Lowering:
         inputs = {node: self._input(node) for node in self._user_inputs()}
         self.results.update(inputs)
         symbols = capture.symbols(program, {v.name: v.shape for v in inputs.values()})
-        batch = next(
-            (v.example[0] for v in inputs.values() if v.rank and isinstance(v.shape[0], str)), 1
-        )
+        batch = next((v.example[0] for v in inputs.values() if v.rank and isinstance(v.shape[0], str)), 1)
         self.context = Context(Graph(symbols, list(inputs.values())), batch)
 
     def run(self) -> Graph:
@@ -97,7 +95,9 @@ class _Lowering:
             name = spec_of[node.name].target
             tensor = tensors[name]
             if not isinstance(tensor, torch.Tensor):
-                raise ConvertError(f"{name!r} is a {type(tensor).__name__}; only tensors can be constants of a model")
+                raise ConvertError(
+                    f"{name!r} is a {type(tensor).__name__}; only tensors can be constants of a model"
+                )
             key = (tensor.data_ptr() or node.name, tensor.shape, tensor.stride(), tensor.dtype)
             self.results[node] = known.setdefault(key, Constant(tensor, capture.plain_name(str(name))))
 
@@ -131,7 +131,9 @@ class _Lowering:
         name = _op_name(node)
         base = name.split(".")[0]
         if name not in HANDLERS:
-            raise Unsupported(HINTS.get(base, "no equivalent in the file format; rewrite it with supported ops"))
+            raise Unsupported(
+                HINTS.get(base, "no equivalent in the file format; rewrite it with supported ops")
+            )
         if fake.dtype != torch.float32:
             raise Unsupported(f"its result is {fake.dtype}; activations are float32, call model.float()")
         if base not in TAKES_EXPANDED and any(isinstance(a, Expanded) for a in arguments):
@@ -215,5 +217,3 @@ def _shape(fake: torch.Tensor) -> tuple[Dim, ...]:
 
 def _example(fake: torch.Tensor) -> tuple[int, ...]:
     return tuple(size if isinstance(size, int) else int(size.node.hint) for size in fake.shape)
-
-

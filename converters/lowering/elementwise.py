@@ -24,7 +24,7 @@ ADD, SUB, MUL, DIV, POW = range(5)
 INF = math.inf
 
 
-def unary(c: Context, x: Any, name: str, p0: float = 0.0, p1: float = 0.0) -> Value:
+def unary(c: Context, x: object, name: str, p0: float = 0.0, p1: float = 0.0) -> Value:
     return c.emit("unary", [need_value(x)], act=Activation(name, float(p0), float(p1)))
 
 
@@ -36,50 +36,47 @@ def _plain(name: str) -> Handler:
     return lambda c, x: unary(c, x, name)
 
 
-for aten, ours in {
-    "sigmoid": "sigmoid", "tanh": "tanh", "silu": "silu", "hardswish": "hardswish", "hardsigmoid": "hardsigmoid",
-    "exp": "exp", "sqrt": "sqrt", "abs": "abs", "mish": "mish",
-}.items():  # fmt: skip
-    lowers(f"{aten}.default")(_plain(ours))
+for name in ("sigmoid", "tanh", "silu", "hardswish", "hardsigmoid", "exp", "sqrt", "abs", "mish"):
+    lowers(f"{name}.default")(_plain(name))
 
 
 @lowers("relu.default")
-def relu(c: Context, x: Any) -> Value:
+def relu(c: Context, x: object) -> Value:
     return unary(c, x, RELU.name, RELU.p0, RELU.p1)
 
 
 @lowers("relu6.default")
-def relu6(c: Context, x: Any) -> Value:
+def relu6(c: Context, x: object) -> Value:
     return unary(c, x, "clamp", 0, 6)
 
 
 @lowers("hardtanh.default", "clamp.default")
-def clamp(c: Context, x: Any, low: float | None = None, high: float | None = None) -> Value:
+def clamp(c: Context, x: object, low: float | None = None, high: float | None = None) -> Value:
     return unary(c, x, "clamp", -INF if low is None else low, INF if high is None else high)
 
 
 @lowers("clamp_min.default")
-def clamp_min(c: Context, x: Any, low: float) -> Value:
+def clamp_min(c: Context, x: object, low: float) -> Value:
     return unary(c, x, "clamp", low, INF)
 
 
 @lowers("clamp_max.default")
-def clamp_max(c: Context, x: Any, high: float) -> Value:
+def clamp_max(c: Context, x: object, high: float) -> Value:
     return unary(c, x, "clamp", -INF, high)
 
 
 @lowers("leaky_relu.default")
-def leaky_relu(c: Context, x: Any, slope: float = 0.01) -> Value:
+def leaky_relu(c: Context, x: object, slope: float = 0.01) -> Value:
     return unary(c, x, "leaky_relu", slope)
 
 
 @lowers("gelu.default")
-def gelu(c: Context, x: Any, approximate: str = "none") -> Value:
+def gelu(c: Context, x: object, approximate: str = "none") -> Value:
     return unary(c, x, "gelu_tanh" if approximate == "tanh" else "gelu")
 
 
 @lowers("elu.default")
-def elu(c: Context, x: Any, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Value:
+def elu(c: Context, x: object, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Value:
     if input_scale != 1:
         raise Unsupported("elu with an input scale (CELU with alpha other than 1) is not supported")
     y = unary(c, x, "elu", alpha)
@@ -87,17 +84,17 @@ def elu(c: Context, x: Any, alpha: float = 1, scale: float = 1, input_scale: flo
 
 
 @lowers("selu.default")
-def selu(c: Context, x: Any) -> Value:
+def selu(c: Context, x: object) -> Value:
     return elu(c, x, 1.6732632423543772, 1.0507009873554805)
 
 
 @lowers("softplus.default")
-def softplus(c: Context, x: Any, beta: float = 1, threshold: float = 20) -> Value:
+def softplus(c: Context, x: object, beta: float = 1, threshold: float = 20) -> Value:
     return unary(c, x, "softplus", beta, threshold)
 
 
 @lowers("prelu.default", "_prelu_kernel.default")
-def prelu(c: Context, x: Any, slope: Any) -> Value:
+def prelu(c: Context, x: object, slope: object) -> Value:
     x, slope = need_value(x), need_constant(slope, "the slope").tensor
     if slope.numel() == 1:
         return unary(c, x, "leaky_relu", slope.item())
@@ -106,27 +103,27 @@ def prelu(c: Context, x: Any, slope: Any) -> Value:
 
 
 @lowers("neg.default")
-def neg(c: Context, x: Any) -> Value:
+def neg(c: Context, x: object) -> Value:
     return scalar(c, MUL, need_value(x), -1)
 
 
 @lowers("reciprocal.default")
-def reciprocal(c: Context, x: Any) -> Value:
+def reciprocal(c: Context, x: object) -> Value:
     return scalar(c, DIV, need_value(x), 1, reverse=True)
 
 
 @lowers("rsqrt.default")
-def rsqrt(c: Context, x: Any) -> Value:
+def rsqrt(c: Context, x: object) -> Value:
     return scalar(c, DIV, unary(c, x, "sqrt"), 1, reverse=True)
 
 
 @lowers("square.default")
-def square(c: Context, x: Any) -> Value:
-    return c.emit("binary", [need_value(x), x], {"fn": MUL})
+def square(c: Context, x: object) -> Value:
+    return c.emit("binary", [need_value(x)] * 2, {"fn": MUL})
 
 
 @lowers("pow.Tensor_Scalar")
-def power(c: Context, x: Any, exponent: float) -> Value:
+def power(c: Context, x: object, exponent: float) -> Value:
     x = need_value(x)
     if exponent == 2:
         return square(c, x)
@@ -136,7 +133,7 @@ def power(c: Context, x: Any, exponent: float) -> Value:
 
 
 @lowers("pow.Scalar")
-def power_of(c: Context, base: float, x: Any) -> Value:
+def power_of(c: Context, base: float, x: object) -> Value:
     return scalar(c, POW, need_value(x), base, reverse=True)
 
 
@@ -201,13 +198,13 @@ def _number(x: Any) -> Any:
     return float(x) if isinstance(x, (int, float)) else x
 
 
-def _full(c: Context, x: Any) -> Value:
+def _full(c: Context, x: object) -> Value:
     if not isinstance(x, Value):
         raise Unsupported("expand without an operand of the full size is not supported")
     return x
 
 
-def _operand(c: Context, x: Any) -> Value:
+def _operand(c: Context, x: object) -> Value:
     if isinstance(x, Expanded):
         return x.value
     return c.constant(x) if isinstance(x, Constant) else need_value(x)
@@ -218,7 +215,7 @@ def _broadcast(a: tuple[Dim, ...], b: tuple[Dim, ...]) -> tuple[Dim, ...]:
 
 
 def _channel_affine(c: Context, fn: int, a: Any, b: Any) -> Value | None:
-    """A constant that varies along axis 1 or the last one only is an affine op there; None if it is not that."""
+    """The affine op for a constant that varies along axis 1 or the last one only, None if it does not."""
     if isinstance(a, Constant):
         x, constant, constant_first = b, a, True
     else:

@@ -20,7 +20,7 @@ from converters.lowering.registry import (
 
 
 @lowers("linear.default")
-def linear(c: Context, x: Any, weight: Any, bias: Any = None) -> Value:
+def linear(c: Context, x: object, weight: object, bias: object = None) -> Value:
     x = need_value(x)
     weight = need_constant(weight, "the weight")
     columns = int(np.prod(x.example[:-1])) // c.batch
@@ -31,14 +31,14 @@ def linear(c: Context, x: Any, weight: Any, bias: Any = None) -> Value:
 
 
 @lowers("matmul.default", "mm.default")
-def matmul(c: Context, x: Any, weight: Any) -> Value:
+def matmul(c: Context, x: object, weight: object) -> Value:
     if not isinstance(x, Value) or not isinstance(weight, Constant) or weight.tensor.dim() != 2:
         raise Unsupported("only a product with a constant matrix on the right is supported, as in nn.Linear")
     return linear(c, x, Constant(weight.tensor.t(), weight.name))
 
 
 @lowers("addmm.default")
-def addmm(c: Context, bias: Any, x: Any, weight: Any, beta: float = 1, alpha: float = 1) -> Value:
+def addmm(c: Context, bias: object, x: object, weight: object, beta: float = 1, alpha: float = 1) -> Value:
     if beta != 1 or alpha != 1 or not isinstance(bias, Constant) or bias.tensor.dim() != 1:
         raise Unsupported("addmm is supported as nn.Linear uses it: constant bias vector, beta = alpha = 1")
     weight = need_constant(weight, "the weight")
@@ -47,9 +47,15 @@ def addmm(c: Context, bias: Any, x: Any, weight: Any, beta: float = 1, alpha: fl
 
 @lowers("conv2d.default", "conv2d.padding")
 def conv2d(
-    c: Context, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    c: Context,
+    x: object,
+    weight: object,
+    bias: object = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
     groups: int = 1,
-) -> Value:  # fmt: skip
+) -> Value:
     x = need_value(x)
     weight = need_constant(weight, "the weight")
     if x.rank != 4:
@@ -78,9 +84,15 @@ def conv2d(
 
 @lowers("conv1d.default", "conv1d.padding")
 def conv1d(
-    c: Context, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    c: Context,
+    x: object,
+    weight: object,
+    bias: object = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
     groups: int = 1,
-) -> Value:  # fmt: skip
+) -> Value:
     plane = as_plane(c, need_value(x))
     weight = need_constant(weight, "the weight")
     filters = Constant(weight.tensor.unsqueeze(2), weight.name)
@@ -92,11 +104,21 @@ def conv1d(
 
 @lowers("convolution.default")
 def convolution(
-    c: Context, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
-    output_padding: Any, groups: int,
-) -> Value:  # fmt: skip
+    c: Context,
+    x: object,
+    weight: object,
+    bias: object,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> Value:
     if transposed or len(stride) > 2:
-        raise Unsupported("of the convolutions conv1d and conv2d are supported; upsample with interpolate + conv2d")
+        raise Unsupported(
+            "of the convolutions conv1d and conv2d are supported; upsample with interpolate + conv2d"
+        )
     return (conv2d if len(stride) == 2 else conv1d)(c, x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -118,7 +140,14 @@ def plane_output(c: Context) -> Value:
 
 @lowers("_native_batch_norm_legit_no_training.default")
 def batch_norm(
-    c: Context, x: Any, weight: Any, bias: Any, mean: Any, var: Any, momentum: float, eps: float
+    c: Context,
+    x: object,
+    weight: object,
+    bias: object,
+    mean: object,
+    var: object,
+    momentum: float,
+    eps: float,
 ) -> tuple[Value, None, None]:
     x = need_value(x)
     mean = need_constant(mean, "the running mean").tensor.double()

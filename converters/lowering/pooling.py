@@ -14,9 +14,17 @@ MEAN, SUM, AMAX = range(3)
 
 
 def _pool(
-    c: Context, x: Value, mode: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool,
-    include_pad: bool, divisor: int | None,
-) -> Value:  # fmt: skip
+    c: Context,
+    x: Value,
+    mode: int,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil: bool,
+    include_pad: bool,
+    divisor: int | None,
+) -> Value:
     if x.rank != 4:
         raise Unsupported("pooling needs a batch and a channel dimension")
     sizes = (*pair(kernel), *pair(stride or kernel), *pair(padding), *pair(dilation))
@@ -33,7 +41,13 @@ def _line(size: Any, other: int) -> Any:
 
 @lowers("max_pool2d.default")
 def max_pool2d(
-    c: Context, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil: bool = False
+    c: Context,
+    x: object,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil: bool = False,
 ) -> Value:
     return _pool(c, need_value(x), MAX, kernel, stride, padding, dilation, ceil, False, None)
 
@@ -45,7 +59,13 @@ def max_pool2d_with_indices(c: Context, *args: Any) -> tuple[Value, None]:
 
 @lowers("max_pool1d.default")
 def max_pool1d(
-    c: Context, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil: bool = False
+    c: Context,
+    x: object,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil: bool = False,
 ) -> Value:
     plane = as_plane(c, need_value(x))
     sizes = _line(kernel, 1), _line(stride, 1), _line(padding, 0), _line(dilation, 1)
@@ -54,15 +74,27 @@ def max_pool1d(
 
 @lowers("avg_pool2d.default")
 def avg_pool2d(
-    c: Context, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, ceil: bool = False, include_pad: bool = True,
+    c: Context,
+    x: object,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    ceil: bool = False,
+    include_pad: bool = True,
     divisor: int | None = None,
-) -> Value:  # fmt: skip
+) -> Value:
     return _pool(c, need_value(x), AVG, kernel, stride, padding, 1, ceil, include_pad, divisor)
 
 
 @lowers("avg_pool1d.default")
 def avg_pool1d(
-    c: Context, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, ceil: bool = False, include_pad: bool = True
+    c: Context,
+    x: object,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    ceil: bool = False,
+    include_pad: bool = True,
 ) -> Value:
     plane = as_plane(c, need_value(x))
     sizes = _line(kernel, 1), _line(stride, 1), _line(padding, 0)
@@ -80,23 +112,23 @@ def _adaptive(c: Context, x: Value, mode: int, sizes: Sequence[Dim]) -> Value:
 
 
 @lowers("adaptive_avg_pool2d.default", "_adaptive_avg_pool2d.default")
-def adaptive_avg_pool2d(c: Context, x: Any, size: Any) -> Value:
+def adaptive_avg_pool2d(c: Context, x: object, size: Any) -> Value:
     return _adaptive(c, need_value(x), AVG, pair(size))
 
 
 @lowers("adaptive_max_pool2d.default")
-def adaptive_max_pool2d(c: Context, x: Any, size: Any) -> tuple[Value, None]:
+def adaptive_max_pool2d(c: Context, x: object, size: Any) -> tuple[Value, None]:
     return _adaptive(c, need_value(x), MAX, pair(size)), None
 
 
 @lowers("adaptive_avg_pool1d.default")
-def adaptive_avg_pool1d(c: Context, x: Any, size: Any) -> Value:
+def adaptive_avg_pool1d(c: Context, x: object, size: Any) -> Value:
     y = _adaptive(c, as_plane(c, need_value(x)), AVG, (1, pair(size)[0]))
     return c.reshape(y, c.shapes[0], c.examples[0])
 
 
 @lowers("adaptive_max_pool1d.default")
-def adaptive_max_pool1d(c: Context, x: Any, size: Any) -> tuple[Value, None]:
+def adaptive_max_pool1d(c: Context, x: object, size: Any) -> tuple[Value, None]:
     y = _adaptive(c, as_plane(c, need_value(x)), MAX, (1, pair(size)[0]))
     return c.reshape(y, c.shapes[0], c.examples[0]), None
 
@@ -109,38 +141,42 @@ def _reduce(c: Context, x: Value, fn: int, dims: Sequence[int] | int | None, kee
 
 
 @lowers("mean.dim", "mean.default")
-def mean(c: Context, x: Any, dims: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
+def mean(c: Context, x: object, dims: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
     return _reduce(c, need_value(x), MEAN, dims, keepdim)
 
 
 @lowers("sum.dim_IntList", "sum.default")
-def sum_(c: Context, x: Any, dims: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
+def sum_(c: Context, x: object, dims: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
     return _reduce(c, need_value(x), SUM, dims, keepdim)
 
 
 @lowers("amax.default")
-def amax(c: Context, x: Any, dims: Any = None, keepdim: bool = False) -> Value:
+def amax(c: Context, x: object, dims: Any = None, keepdim: bool = False) -> Value:
     return _reduce(c, need_value(x), AMAX, dims, keepdim)
 
 
 @lowers("max.dim")
-def max_dim(c: Context, x: Any, dim: int, keepdim: bool = False) -> tuple[Value, None]:
+def max_dim(c: Context, x: object, dim: int, keepdim: bool = False) -> tuple[Value, None]:
     return _reduce(c, need_value(x), AMAX, dim, keepdim), None
 
 
 @lowers("max.default")
-def max_(c: Context, x: Any) -> Value:
+def max_(c: Context, x: object) -> Value:
     return _reduce(c, need_value(x), AMAX, None, False)
 
 
+def _softmax(c: Context, x: Value, dim: int, log: int) -> Value:
+    return c.emit("softmax", [x], {"axis": dim % x.rank, "log": log})
+
+
 @lowers("softmax.int", "_softmax.default")
-def softmax(c: Context, x: Any, dim: int, *_: Any) -> Value:
-    return c.emit("softmax", [need_value(x)], {"axis": dim % x.rank, "log": 0})
+def softmax(c: Context, x: object, dim: int, *_: Any) -> Value:
+    return _softmax(c, need_value(x), dim, 0)
 
 
 @lowers("log_softmax.int", "_log_softmax.default")
-def log_softmax(c: Context, x: Any, dim: int, *_: Any) -> Value:
-    return c.emit("softmax", [need_value(x)], {"axis": dim % x.rank, "log": 1})
+def log_softmax(c: Context, x: object, dim: int, *_: Any) -> Value:
+    return _softmax(c, need_value(x), dim, 1)
 
 
 def _interpolate(c: Context, x: Value, mode: int, align: bool, size: Any, scales: Any) -> Value:
@@ -148,7 +184,9 @@ def _interpolate(c: Context, x: Value, mode: int, align: bool, size: Any, scales
     attrs |= {"scale_h": 0.0, "scale_w": 0.0}
     if size is not None:
         if not all(isinstance(s, int) for s in size):
-            raise Unsupported("interpolate to a computed size; give scale_factor, or convert with a fixed height and width")
+            raise Unsupported(
+                "interpolate to a computed size; give scale_factor, or convert with a fixed height and width"
+            )
         attrs |= {"oh": size[0], "ow": size[1]}
     if scales is not None and scales[0] is not None:
         attrs |= {"scale_h": float(scales[0]), "scale_w": float(scales[1]), "oh": 0, "ow": 0}
@@ -156,20 +194,22 @@ def _interpolate(c: Context, x: Value, mode: int, align: bool, size: Any, scales
 
 
 @lowers("upsample_nearest2d.vec")
-def nearest(c: Context, x: Any, size: Any, scales: Any = None) -> Value:
+def nearest(c: Context, x: object, size: Any, scales: Any = None) -> Value:
     return _interpolate(c, need_value(x), 0, False, size, scales)
 
 
 @lowers("upsample_nearest2d.default")
-def nearest_hw(c: Context, x: Any, size: Any, scale_h: Any = None, scale_w: Any = None) -> Value:
+def nearest_hw(c: Context, x: object, size: Any, scale_h: Any = None, scale_w: Any = None) -> Value:
     return _interpolate(c, need_value(x), 0, False, size, (scale_h, scale_w))
 
 
 @lowers("upsample_bilinear2d.vec")
-def bilinear(c: Context, x: Any, size: Any, align: bool, scales: Any = None) -> Value:
+def bilinear(c: Context, x: object, size: Any, align: bool, scales: Any = None) -> Value:
     return _interpolate(c, need_value(x), 1, align, size, scales)
 
 
 @lowers("upsample_bilinear2d.default")
-def bilinear_hw(c: Context, x: Any, size: Any, align: bool, scale_h: Any = None, scale_w: Any = None) -> Value:
+def bilinear_hw(
+    c: Context, x: object, size: Any, align: bool, scale_h: Any = None, scale_w: Any = None
+) -> Value:
     return _interpolate(c, need_value(x), 1, align, size, (scale_h, scale_w))

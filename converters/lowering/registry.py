@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from converters.graph import NONE, Activation, Attr, Dim, Graph, Op, Role, Value, Weight, reshape_codes
 
-# A handler takes the arguments of the ATen schema in order: Value for what is computed, Constant for tensors that
-# are not, sizes as Dim, the rest as it is. It returns what the op returns.
+# A handler takes the arguments of the ATen schema in order: Value for what is computed, Constant for tensors
+# that are not, sizes as Dim, the rest as it is. It returns what the op returns.
 Handler = Callable[..., Any]
+H = TypeVar("H", bound=Handler)
 HANDLERS: dict[str, Handler] = {}
 
 
@@ -23,7 +24,7 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A tensor that depends on parameters, buffers and literals only; named as in the state dict, if it is there."""
+    """A tensor that depends on parameters, buffers and literals only, and its name in the state dict."""
 
     tensor: torch.Tensor
     name: str = ""
@@ -43,10 +44,10 @@ class Expanded:
     shape: tuple[Dim, ...]
 
 
-def lowers(*names: str) -> Callable[[Handler], Handler]:
+def lowers(*names: str) -> Callable[[H], H]:
     """Registers a handler for ATen ops, `conv2d.default` and the like."""
 
-    def register(handler: Handler) -> Handler:
+    def register(handler: H) -> H:
         for name in names:
             HANDLERS[name] = handler
         return handler
@@ -79,7 +80,7 @@ class Context:
         layout: int | None = None,
         output: Value | None = None,
     ) -> Value:
-        """Appends an op; its output has the shape of the ATen op's (first) output unless `output` is given."""
+        """Appends an op; its output is shaped like the ATen op's first one unless `output` is given."""
         if output is None:
             output = Value(self.shapes[0], self.examples[0])
         op = Op(kind, list(inputs), output, attrs or {}, list(weights), act, layout, self.name, self.source)
@@ -95,7 +96,7 @@ class Context:
         groups: int = 1,
         columns: int = 1,
     ) -> Weight:
-        """The weight for a constant: one for all its uses, named as in the state dict or by layer and part."""
+        """The weight for a constant, one for all its uses; named by layer and part if it has no name."""
         weight = self.weights.get((constant, role))
         if weight is None:
             name = constant.name or f"{self.name}.{part}"
@@ -132,13 +133,13 @@ class Context:
         return self.reshape(x, ones + x.shape, ones + x.example)
 
 
-def need_value(x: Any, what: str = "the input") -> Value:
+def need_value(x: object, what: str = "the input") -> Value:
     if not isinstance(x, Value):
         raise Unsupported(f"{what} of this op must depend on the model's input")
     return x
 
 
-def need_constant(x: Any, what: str) -> Constant:
+def need_constant(x: object, what: str) -> Constant:
     if not isinstance(x, Constant):
         raise Unsupported(f"{what} is computed from the model's input; only constant weights are supported")
     return x

@@ -12,31 +12,47 @@ TO_END = 2**31 - 1
 
 
 @lowers(
-    "clone.default", "contiguous.default", "detach.default", "alias.default", "dropout.default", "identity.default",
-    "lift_fresh_copy.default", "_to_copy.default", "to.dtype", "to.dtype_layout", "to.device",
-)  # fmt: skip
-def same(c: Context, x: Any, *_: Any) -> Any:
+    "clone.default",
+    "contiguous.default",
+    "detach.default",
+    "alias.default",
+    "dropout.default",
+    "identity.default",
+    "lift_fresh_copy.default",
+    "_to_copy.default",
+    "to.dtype",
+    "to.dtype_layout",
+    "to.device",
+)
+def same(c: Context, x: object, *_: Any) -> Any:
     """Ops that change nothing at inference; the driver has checked that the result is float32."""
     return x
 
 
 @lowers("native_dropout.default")
-def native_dropout(c: Context, x: Any, p: float, train: bool | None) -> tuple[Any, None]:
+def native_dropout(c: Context, x: object, p: float, train: bool | None) -> tuple[Any, None]:
     if train:
         raise Unsupported("dropout is in training mode; export the module in eval mode")
     return x, None
 
 
 @lowers(
-    "view.default", "reshape.default", "_unsafe_view.default", "flatten.using_ints", "unflatten.int",
-    "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default",
-)  # fmt: skip
-def reshape(c: Context, x: Any, *_: Any) -> Value:
+    "view.default",
+    "reshape.default",
+    "_unsafe_view.default",
+    "flatten.using_ints",
+    "unflatten.int",
+    "squeeze.default",
+    "squeeze.dim",
+    "squeeze.dims",
+    "unsqueeze.default",
+)
+def reshape(c: Context, x: object, *_: Any) -> Value:
     return c.reshape(need_value(x), c.shapes[0], c.examples[0])
 
 
 @lowers("permute.default")
-def permute(c: Context, x: Any, axes: Sequence[int]) -> Value:
+def permute(c: Context, x: object, axes: Sequence[int]) -> Value:
     x = need_value(x)
     axes = [axis % x.rank for axis in axes]
     if axes == sorted(axes):
@@ -45,25 +61,27 @@ def permute(c: Context, x: Any, axes: Sequence[int]) -> Value:
 
 
 @lowers("transpose.int")
-def transpose(c: Context, x: Any, first: int, second: int) -> Value:
+def transpose(c: Context, x: object, first: int, second: int) -> Value:
     axes = list(range(need_value(x).rank))
     axes[first], axes[second] = axes[second], axes[first]
     return permute(c, x, axes)
 
 
 @lowers("t.default", "numpy_T.default")
-def t(c: Context, x: Any) -> Value:
+def t(c: Context, x: object) -> Value:
     return permute(c, x, range(need_value(x).rank)[::-1])
 
 
 @lowers("expand.default")
-def expand(c: Context, x: Any, *_: Any) -> Value | Expanded:
+def expand(c: Context, x: object, *_: Any) -> Value | Expanded:
     x = need_value(x)
     return x if x.shape == c.shapes[0] else Expanded(x, c.shapes[0])
 
 
 @lowers("slice.Tensor")
-def slice_(c: Context, x: Any, dim: int = 0, start: Dim | None = None, end: Dim | None = None, step: int = 1) -> Value:
+def slice_(
+    c: Context, x: object, dim: int = 0, start: Dim | None = None, end: Dim | None = None, step: int = 1
+) -> Value:
     x = need_value(x)
     dim %= x.rank
     size = x.shape[dim]
@@ -91,7 +109,7 @@ def _part(c: Context, x: Value, axis: int, start: int, size: int) -> Value:
 
 
 @lowers("select.int")
-def select(c: Context, x: Any, dim: int, index: int) -> Value:
+def select(c: Context, x: object, dim: int, index: int) -> Value:
     x = need_value(x)
     dim %= x.rank
     size = x.shape[dim]
@@ -103,7 +121,7 @@ def select(c: Context, x: Any, dim: int, index: int) -> Value:
 
 
 @lowers("split.Tensor", "split_with_sizes.default", "chunk.default")
-def split(c: Context, x: Any, _: Any, dim: int = 0) -> list[Value]:
+def split(c: Context, x: object, _: Any, dim: int = 0) -> list[Value]:
     x = need_value(x)
     dim %= x.rank
     parts = []
@@ -118,7 +136,7 @@ def split(c: Context, x: Any, _: Any, dim: int = 0) -> list[Value]:
 
 
 @lowers("unbind.int")
-def unbind(c: Context, x: Any, dim: int = 0) -> list[Value]:
+def unbind(c: Context, x: object, dim: int = 0) -> list[Value]:
     x = need_value(x)
     dim %= x.rank
     rows = [_part(c, x, dim, i, 1) for i in range(len(c.shapes))]
@@ -128,7 +146,9 @@ def unbind(c: Context, x: Any, dim: int = 0) -> list[Value]:
 @lowers("cat.default")
 def cat(c: Context, tensors: Sequence[Any], dim: int = 0) -> Value:
     if any(isinstance(x, Expanded) for x in tensors):
-        raise Unsupported("concat of an expanded tensor is not supported; use repeat-free code or interpolate")
+        raise Unsupported(
+            "concat of an expanded tensor is not supported; use repeat-free code or interpolate"
+        )
     values = [c.constant(x) if isinstance(x, Constant) else x for x in tensors]
     if len(values) == 1:
         return need_value(values[0])
@@ -147,7 +167,7 @@ def stack(c: Context, tensors: Sequence[Any], dim: int = 0) -> Value:
 
 
 @lowers("constant_pad_nd.default")
-def pad(c: Context, x: Any, pads: Sequence[int], value: float | None = 0.0) -> Value:
+def pad(c: Context, x: object, pads: Sequence[int], value: float | None = 0.0) -> Value:
     x = need_value(x)
     if any(not isinstance(p, int) or p < 0 for p in pads):
         raise Unsupported("negative or computed padding is not supported; use a slice")
@@ -160,7 +180,9 @@ def pad(c: Context, x: Any, pads: Sequence[int], value: float | None = 0.0) -> V
 
 
 @lowers("pad.default")
-def pad_mode(c: Context, x: Any, pads: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
+def pad_mode(
+    c: Context, x: object, pads: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Value:
     if mode != "constant":
         raise Unsupported(f"padding mode {mode!r} is not supported; use zeros or a constant")
     return pad(c, x, pads, value)
