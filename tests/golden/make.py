@@ -1,0 +1,152 @@
+"""Makes the golden files: `python tests/golden/make.py`. They tie the writer to the C++ reader; commit what it writes.
+
+Each NAME.pyrt has a NAME.npz with its inputs (`in.NAME`), its outputs computed in float64 (`out.NAME`) and its
+weights as f32 [M, K] (`w.NAME`).
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FOLDER = Path(__file__).resolve().parent
+sys.path[:0] = [str(FOLDER.parent), str(FOLDER.parent.parent)]
+
+import pyrt_reader  # noqa: E402
+
+import converters  # noqa: E402
+from converters import format  # noqa: E402
+from converters.encodings import csr, panels, rows  # noqa: E402
+from converters.encodings.stream import Encoded  # noqa: E402
+from converters.graph import NONE, RELU, Activation, Graph, Matrix, Op, Symbol, Value, Weight  # noqa: E402
+
+BATCH = Symbol("batch", "s0", 1, 64)
+
+
+def matrix(m: int, k: int, density: float, distinct: int, seed: int) -> Matrix:
+    """Random values, few of them distinct and the low ones frequent, and zeros."""
+    random = np.random.default_rng(seed)
+    book = (random.standard_normal(distinct) / 4).astype(np.float32)
+    w = book[(random.random((m, k)) ** 3 * distinct).astype(int)]
+    w[random.random((m, k)) >= density] = 0
+    return w
+
+
+def linear(path: Path) -> None:
+    """One input through a linear layer of every encoding, side by side."""
+    wide, many = matrix(12, 700, 0.008, 12, 1), matrix(40, 300, 0.4, 4, 6)
+    wide[3] = 0
+    many[39] = 0
+    short, long = csr.collect(wide, 8), csr.collect(wide, 16)
+    small = np.ascontiguousarray(matrix(19, 700, 0.5, 5, 2)[:, :40])
+    encodings: dict[str, Encoded] = {
+        "csr8": csr.encode(wide, 1, short, False, False),
+        "csr8_codebook": csr.encode(wide, 1, short, True, False),
+        "csr8_huffman": csr.encode(many[:4].copy(), 1, csr.collect(many[:4], 8), False, True),
+        "csr8_codebook_huffman": csr.encode(many, 1, csr.collect(many, 8), True, True),  # two panels
+        "csr16": csr.encode(wide, 1, long, False, False),
+        "csr16_codebook_huffman": csr.encode(many[:4].copy(), 1, csr.collect(many[:4], 16), True, True),
+        "panels": panels.encode(small[:3, :17].copy(), 1, False, False),
+        "panels_codebook": panels.encode(small, 1, True, False),
+        "panels_codebook_huffman": panels.encode(small, 1, True, True),
+    }
+    x = Value(("s0", 700), (2, 700), "x", 1)
+    graph = Graph([BATCH], [x])
+    for name, encoded in encodings.items():
+        source = x
+        if encoded.cols != x.shape[1]:
+            source = Value(("s0", encoded.cols), (2, encoded.cols), channel_axis=1)
+            attrs = {"axis": 1, "start": 5, "stop": 5 + encoded.cols, "step": 1}
+            graph.ops.append(Op("slice", [x], source, dict(attrs), name=name))
+        y = Value(("s0", encoded.rows), (2, encoded.rows), name, 1)
+        weight = Weight(name, np.zeros((1, 1), np.float32), "matrix")
+        graph.ops.append(Op("linear", [source], y, weights=[weight], layout=1, name=name, source="make.py:1"))
+        graph.outputs.append(y)
+    weights = [op.weights[0] for op in graph.ops if op.weights]
+    format.write(graph, dict(zip(weights, encodings.values(), strict=True)), path)
+
+
+def conv(path: Path) -> None:
+    """Depthwise, grouped, strided and dilated convolutions with bias, residual and activation."""
+    x = Value(("s0", 6, "s1", "s2"), (2, 6, 9, 8), "x", 1)
+    graph = Graph([BATCH, Symbol("height", "s1", 4, 512), Symbol("width", "s2", 4, 512)], [x])
+    tensors: dict[Weight, Encoded] = {}
+
+    def add(name: str, source: Value, encoded: Encoded, residual: bool, act: Activation, *size: int) -> Value:
+        names = "kh kw sh sw pad_top pad_left pad_bottom pad_right dh dw".split()  # noqa: SIM905
+        y = Value(("s0", encoded.rows, "a", "b"), (2, encoded.rows, 0, 0), name, 1)
+        bias = np.linspace(-1, 1, encoded.rows, dtype=np.float32)[:, None]
+        weights = [Weight(f"{name}.{part}", bias, "matrix") for part in ("weight", "bias")]
+        tensors.update(zip(weights, (encoded, rows.encode(bias, 1, False)), strict=True))
+        inputs = [source, source] if residual else [source]
+        graph.ops.append(Op("conv2d", inputs, y, dict(zip(names, size, strict=True)), weights, act, 1, name))
+        graph.outputs.append(y)
+        return y
+
+    depthwise, grouped, sparse = matrix(6, 9, 0.6, 3, 3), matrix(9, 8, 0.5, 200, 4), matrix(6, 54, 0.1, 9, 5)
+    same = (3, 3, 1, 1, 1, 1, 1, 1, 1, 1)
+    clip, leaky = Activation("clamp", -0.5, 0.75), Activation("leaky_relu", 0.1)
+    y = add("depthwise", x, rows.encode(depthwise, 6, False), True, RELU, *same)
+    y = add("depthwise_codebook", y, rows.encode(depthwise, 6, True), False, clip, *same)
+    entries = csr.collect(depthwise, 8)
+    y = add("depthwise_csr", y, csr.encode(depthwise, 6, entries, True, False), True, NONE, *same)
+    add("grouped", y, panels.encode(grouped, 3, False, False), False, leaky, 2, 2, 2, 1, 1, 0, 0, 2, 1, 1)
+    entries = csr.collect(sparse, 8)
+    add("sparse", y, csr.encode(sparse, 1, entries, True, True), False, RELU, 3, 3, 1, 2, 2, 2, 2, 2, 2, 2)
+    format.write(graph, tensors, path)
+
+
+class AllOps(nn.Module):
+    """Every op of the format."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(4, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 5)
+        self.map = nn.Parameter(torch.randn(6, 5))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = F.hardswish(self.conv(F.pad(x, (1, 0, 0, 1), value=0.25)))
+        low = F.interpolate(F.max_pool2d(x, 3, 2, 1), scale_factor=2.0, mode="bilinear")
+        gate = torch.sigmoid(F.adaptive_avg_pool2d(x, 1))
+        x = self.norm(F.relu(x)) * gate
+        x = torch.cat([x[:, 2:6], low[:, :, :, : x.shape[3]][:, :4]], 1) if x.shape[2] == low.shape[2] else x
+        tokens = F.adaptive_avg_pool2d(x, (2, 3)).flatten(2).permute(0, 2, 1)
+        scores = F.gelu(self.fc(tokens)) + self.map
+        return {
+            "scores": torch.softmax(scores, -1),
+            "log": torch.log_softmax(scores, 1),
+            "mean": 2 - x.mean((2, 3)),
+        }
+
+
+def ops(path: Path) -> None:
+    converters.convert(AllOps(), torch.randn(2, 4, 7, 9), path, progress=False)
+
+
+GOLDEN = {"linear": (linear, (3, 700)), "conv": (conv, (1, 6, 7, 6)), "ops": (ops, (2, 4, 7, 9))}
+
+
+def main() -> None:
+    for name, (make, shape) in GOLDEN.items():
+        path = FOLDER / f"{name}.pyrt"
+        make(path)
+        file = pyrt_reader.read(path)
+        x = np.random.default_rng(0).integers(-8, 9, shape).astype(np.float32) / 8
+        arrays = {f"in.{file.values[file.inputs[0]].name}": x}
+        arrays |= {f"w.{t.name}": file.dense(i) for i, t in enumerate(file.tensors)}
+        outputs = pyrt_reader.run(file, x, torch.float64)
+        arrays |= {f"out.{k}": v.astype(np.float32) for k, v in outputs.items()}
+        np.savez_compressed(path.with_suffix(".npz"), **arrays)
+        print(
+            f"{path.name}: {path.stat().st_size:,} bytes, {path.with_suffix('.npz').stat().st_size:,} expected"
+        )
+
+
+if __name__ == "__main__":
+    main()
