@@ -43,7 +43,8 @@ def travel(
 ) -> tuple[Road, nn.Module]:
     """Trains `make_net()` on the training part and leaves the compressed net in `path`.
 
-    Returns the figures, and the compressed weights in a plain net, as torch would run it.
+    Returns the figures, and the compressed weights in a plain net, as torch would run it. Raises RuntimeError
+    if pyruntime and torch disagree on the class of any image.
     """
     torch.manual_seed(0)
     net = make_net()
@@ -77,6 +78,8 @@ def travel(
         equal_predictions=int((compressed.argmax(1) == logits.argmax(1)).sum()),
         images=len(data.test_x),
     )
+    if road.equal_predictions != road.images:
+        raise RuntimeError(f"{path.name}: pyruntime and torch predict differently: {road}")
     return road, plain
 
 
