@@ -60,32 +60,51 @@ LAYERS = {
 }
 
 
+class AllLayers(nn.Module):
+    """Every layer on an input of its own, so that one conversion serves them all.
+
+    A convolution is followed by another, which shows whether it leaves its gaps as zeros.
+    """
+
+    def __init__(self, weight: Weight) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict()
+        for name, (factory, shape) in LAYERS.items():
+            layer = factory()
+            with torch.no_grad():
+                weight.apply(layer.weight)
+            if len(shape) == 3:
+                layer = nn.Sequential(layer, nn.ReLU(), nn.Conv2d(layer.out_channels, 3, 3, padding=1))
+            self.layers[name] = layer
+
+    def forward(self, *x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(layer(t) for layer, t in zip(self.layers.values(), x, strict=True))
+
+
+def inputs_of(batch: int) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.randn(batch, *shape) for _, shape in LAYERS.values())
+
+
 @pytest.mark.parametrize("prefer", ["size", "speed"])
 @pytest.mark.parametrize("weight", WEIGHTS)
-@pytest.mark.parametrize("layer", LAYERS)
-def test_layer_equals_torch(
-    layer: str, weight: str, prefer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_layers_equal_torch(
+    weight: str, prefer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    factory, shape = LAYERS[layer]
-    linear = factory()
-    with torch.no_grad():
-        WEIGHTS[weight].apply(linear.weight)
-    # The neighbours show whether a layer leaves its gaps as zeros for the next one.
-    module = linear
-    if len(shape) == 3:
-        channels = linear.out_channels
-        module = nn.Sequential(linear, nn.ReLU(), nn.Conv2d(channels, 3, 3, padding=1)).eval()
-    path = tmp_path / "layer.pyrt"
-    converters.convert(module, (torch.randn(2, *shape),), path, prefer=prefer, progress=False)
-    for isa in ISAS:
-        monkeypatch.setenv("PYRUNTIME_ISA", isa)
-        with pyruntime.load(path, threads=2) as model:
-            for batch in (1, 2, 9) if isa == "ref" else (1, 2, 3, 4, 7, 8, 9, 33, 70):
-                x = (torch.randn(batch, *shape),)
-                [y], [expected] = infer(model, x), reference(module, x)
-                scale = np.abs(expected).max() + 1e-3
-                np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * scale, err_msg=f"{isa}, batch {batch}")
+    module = AllLayers(WEIGHTS[weight]).eval()
+    path = tmp_path / "layers.pyrt"
+    converters.convert(module, inputs_of(2), path, prefer=prefer, progress=False)
+    for batch in (1, 2, 3, 4, 7, 8, 9, 33, 70):
+        x = inputs_of(batch)
+        expected = reference(module, x)
+        for isa in ISAS:
+            if isa == "ref" and batch > 9:
+                continue
+            monkeypatch.setenv("PYRUNTIME_ISA", isa)
+            with pyruntime.load(path, threads=2) as model:
+                for layer, y, e in zip(LAYERS, infer(model, x), expected, strict=True):
+                    tolerance = 1e-5 * (np.abs(e).max() + 1e-3)
+                    np.testing.assert_allclose(y, e, rtol=0, atol=tolerance, err_msg=f"{layer}, {isa}, {batch}")
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)

@@ -55,6 +55,19 @@ struct CsrArgs {
 };
 using CsrFn = void (*)(const CsrArgs&);
 
+// y[rows] = W x for some rows of a sparse weight and a single contiguous column, straight from the column deltas.
+struct CsrDotArgs {
+  const uint8_t* deltas;   // [nnz], may be read 8 bytes past the end
+  const float* val;        // [nnz]
+  const uint32_t* counts;  // [rows]
+  int rows;
+  const float* x;
+  float* y;
+  ptrdiff_t y_stride;
+  Epilogue epilogue;
+};
+using CsrDotFn = void (*)(const CsrDotArgs&);
+
 // One channel of a depthwise convolution: y[col] = sum_t w[t] x[off[t] + col].
 struct DepthwiseArgs {
   const float* w;      // [taps]
@@ -105,12 +118,14 @@ struct ReduceRowsArgs {
 };
 using ReduceRowsFn = void (*)(const ReduceRowsArgs&);
 
-// Column deltas of consecutive rows -> offsets: off[i] = table[col_i], col counted anew in every row.
+// Column deltas of consecutive rows -> offsets: off[i] = table[col_i], or col_i * stride without a table; col is counted
+// anew in every row.
 struct ExpandColsArgs {
   const void* deltas;      // u8 or u16, by function
   const uint32_t* counts;  // [rows]
   int rows;
-  const int32_t* table;    // [K]
+  const int32_t* table;    // [K], or null
+  int32_t stride;
   int32_t* off;            // [sum of counts]
 };
 using ExpandColsFn = void (*)(const ExpandColsArgs&);

@@ -98,17 +98,18 @@ class MatmulOp : public Op {
       return error("its input of " + std::to_string(source_->channels * source_->plane) +
                    " elements is too large; use a smaller batch");
     }
+    few_ = out->cols <= kFewColumns;
+    linear_ = w_.structure == Weights::kCsr && kh_ * kw_ == 1 && row_shift(0) == 0 && col_shift(0) == 0;
     const int64_t taps = kh_ * kw_;
     const int64_t planes = staged_ ? phases_h_ * phases_w_ : 1;
-    offsets_.resize(static_cast<size_t>(w_.cols));
-    for (int64_t k = 0; k < w_.cols; ++k) {
+    if (!linear_) offsets_.resize(static_cast<size_t>(w_.cols));
+    for (int64_t k = 0; k < static_cast<int64_t>(offsets_.size()); ++k) {
       const int64_t c = k / taps, i = k % taps / kw_, j = k % kw_;
       const int64_t plane = staged_ ? row_phase(i) * phases_w_ + col_phase(j) : 0;
       const int64_t shift = conv_ ? row_shift(i) * source_->pitch + col_shift(j) : 0;
       offsets_[static_cast<size_t>(k)] = static_cast<int32_t>((c * planes + plane) * source_->plane + shift);
     }
     *table_bytes += offsets_.size() * sizeof(int32_t);
-    few_ = out->cols <= kFewColumns;
     largest_panel_ = 0;
     if (w_.structure == Weights::kCsr) {
       for (int64_t p = 0; p < w_.groups * w_.panels_per_group(); ++p) {
@@ -129,6 +130,7 @@ class MatmulOp : public Op {
   int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
   const char* kernel(const Kernels& k) const override {
     if (w_.structure == Weights::kRows) return k.depthwise_f32_name;
+    if (w_.structure == Weights::kCsr && dot()) return k.csr_f32_dot_name;
     if (w_.structure == Weights::kCsr) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
     return few_ ? k.gemm_f32_few_name : k.gemm_f32_name;
   }
@@ -166,7 +168,8 @@ class MatmulOp : public Op {
         off = bump->take<int32_t>(largest_panel);
         counts = bump->take<uint32_t>(std::min(w.panel_rows, w.rows));
         if (!w.values) values = bump->take<float>(largest_panel);
-        if (!w.deltas || (!w.values && !w.index)) symbols = bump->take<uint8_t>(largest_panel);
+        if (!w.deltas) deltas = bump->take<uint8_t>(largest_panel);
+        if (!w.values && !w.index) symbols = bump->take<uint8_t>(largest_panel);
       } else if (w.structure == Weights::kPanels && !w.values) {
         values = bump->take<float>(kBlockK * kPanel);
         if (!w.index) symbols = bump->take<uint8_t>(kBlockK * kPanel);
@@ -175,7 +178,8 @@ class MatmulOp : public Op {
     int32_t* off = nullptr;
     uint32_t* counts = nullptr;
     float* values = nullptr;
-    uint8_t* symbols = nullptr;
+    uint8_t* deltas = nullptr;   // decoded, when they are Huffman-coded
+    uint8_t* symbols = nullptr;  // decoded codebook indices
   };
 
   int64_t row_shift(int64_t i) const { return floor_div(i * dh_ - pad_.top, sh_); }
@@ -279,20 +283,29 @@ class MatmulOp : public Op {
       const int64_t row = panel_row(panel), rows = panel_rows(panel);
       const int64_t first = w_.panel_start[panel], n = w_.panel_start[panel + 1] - first;
       for (int64_t r = 0; r < rows; ++r) tile.counts[r] = row_count(row + r);
-      const void* deltas = tile.symbols;
-      if (!w_.deltas) decode_symbols(ctx, w_.delta_code, panel, n, tile.symbols);
+      const void* deltas = tile.deltas;
+      if (!w_.deltas) decode_symbols(ctx, w_.delta_code, panel, n, tile.deltas);
       else deltas = static_cast<const uint8_t*>(w_.deltas) + first * w_.delta_bits / 8;
-      const ExpandColsFn expand = w_.delta_bits == 8 ? ctx.kernels->expand_cols_u8 : ctx.kernels->expand_cols_u16;
-      expand({deltas, tile.counts, static_cast<int>(rows), offsets_.data(), tile.off});
       const float* values = w_.values + first;
       if (!w_.values) {
         decode_values(ctx, panel, first, n, tile);
         values = tile.values;
       }
+      if (dot()) {
+        ctx.kernels->csr_f32_dot({static_cast<const uint8_t*>(deltas), values, tile.counts, static_cast<int>(rows),
+                                  group_x(panel), out->row(row), out->plane, epilogue(row, 0)});
+        continue;
+      }
+      const ExpandColsFn expand = w_.delta_bits == 8 ? ctx.kernels->expand_cols_u8 : ctx.kernels->expand_cols_u16;
+      expand({deltas, tile.counts, static_cast<int>(rows), linear_ ? nullptr : offsets_.data(),
+              static_cast<int32_t>(source_->plane), tile.off});
       csr({tile.off, values, tile.counts, static_cast<int>(rows), group_x(panel) + range.col, out->row(row) + range.col,
            out->plane, static_cast<int>(range.col_end - range.col), static_cast<int>(w_.cols), epilogue(row, range.col)});
     }
   }
+
+  // One column whose channels are neighbours: the sparse product needs no offsets.
+  bool dot() const { return linear_ && out->cols == 1 && source_->plane == 1 && w_.delta_bits == 8; }
 
   uint32_t row_count(int64_t row) const {
     if (w_.count_bits == 8) return static_cast<const uint8_t*>(w_.row_counts)[row];
@@ -358,6 +371,7 @@ class MatmulOp : public Op {
   Halo pad_;
 
   bool staged_ = false, few_ = false;
+  bool linear_ = false;     // sparse and without taps or padding: offsets are multiples of the plane
   Node* source_ = nullptr;  // the input, or its phases
   int64_t phases_h_ = 1, phases_w_ = 1;
   int64_t largest_panel_ = 0;

@@ -5,7 +5,26 @@
 
 namespace pyrt {
 
-// The loops run over dimensions sorted so that the innermost writes (or, between transposed arrays, reads) neighbours.
+namespace {
+
+// dst[i*di + t*dt] = src[i*si + t*st]: in blocks, so that between transposed arrays the cache lines of both are used up
+// before they leave L1.
+void copy_plane(int64_t ni, int64_t nt, float* dst, int64_t di, int64_t dt, const float* src, int64_t si, int64_t st) {
+  constexpr int64_t kBlock = 16;
+  for (int64_t i0 = 0; i0 < ni; i0 += kBlock) {
+    const int64_t i1 = std::min(i0 + kBlock, ni);
+    for (int64_t t0 = 0; t0 < nt; t0 += kBlock) {
+      const int64_t t1 = std::min(t0 + kBlock, nt);
+      for (int64_t t = t0; t < t1; ++t) {
+        for (int64_t i = i0; i < i1; ++i) dst[i * di + t * dt] = src[i * si + t * st];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+// The two innermost loops are the dimension whose neighbours are nearest in dst and, if another, that in src.
 void copy_strided(int rank, const int64_t* dims, float* dst, const int64_t* dst_strides, const float* src,
                   const int64_t* src_strides) {
   int order[kRankMax];
@@ -20,13 +39,28 @@ void copy_strided(int rank, const int64_t* dims, float* dst, const int64_t* dst_
     *dst = *src;
     return;
   }
-  const int inner = order[n - 1];
+  const int inner = order[--n];
+  int second = -1;
+  for (int k = 0; k < n; ++k) {
+    if (second < 0 || src_strides[order[k]] < src_strides[order[second]]) second = k;
+  }
+  int across = -1;
+  if (second >= 0 && src_strides[order[second]] < src_strides[inner]) {
+    across = order[second];
+    std::copy(order + second + 1, order + n, order + second);
+    --n;
+  }
   const int64_t count = dims[inner], ds = dst_strides[inner], ss = src_strides[inner];
   int64_t at[kRankMax] = {};
   for (;;) {
-    if (ds == 1 && ss == 1) std::memcpy(dst, src, static_cast<size_t>(count) * sizeof(float));
-    else for (int64_t i = 0; i < count; ++i) dst[i * ds] = src[i * ss];
-    int k = n - 2;
+    if (across >= 0) {
+      copy_plane(count, dims[across], dst, ds, dst_strides[across], src, ss, src_strides[across]);
+    } else if (ds == 1 && ss == 1) {
+      std::memcpy(dst, src, static_cast<size_t>(count) * sizeof(float));
+    } else {
+      for (int64_t i = 0; i < count; ++i) dst[i * ds] = src[i * ss];
+    }
+    int k = n - 1;
     for (; k >= 0; --k) {
       const int d = order[k];
       dst += dst_strides[d];

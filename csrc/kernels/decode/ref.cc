@@ -13,7 +13,7 @@ void expand_cols(const ExpandColsArgs& a) {
     int32_t col = -1;
     for (uint32_t i = 0; i < a.counts[r]; ++i) {
       col += 1 + *deltas++;
-      *off++ = a.table[col];
+      *off++ = a.table ? a.table[col] : col * a.stride;
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include <immintrin.h>
 #pragma GCC target("avx2,fma,f16c,bmi2")
+#include "kernels/decode/prefix_avx2.h"
 
 namespace pyrt {
 namespace {
@@ -22,6 +23,30 @@ __m256i unpack8(uint64_t window, uint64_t spread) {
 }
 
 }  // namespace
+
+void expand_cols_u8_8__avx2(const ExpandColsArgs& a) {
+  const auto* deltas = static_cast<const uint8_t*>(a.deltas);
+  int32_t* off = a.off;
+  const __m256i stride = _mm256_set1_epi32(a.stride), seventh = _mm256_set1_epi32(7);
+  for (int r = 0; r < a.rows; ++r) {
+    const uint32_t n = a.counts[r];
+    __m256i last = _mm256_set1_epi32(-1);
+    uint32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+      const __m256i cols = _mm256_add_epi32(_mm256_cvtepu16_epi32(prefix_sum8(deltas + i)), last);
+      last = _mm256_permutevar8x32_epi32(cols, seventh);
+      const __m256i result = a.table ? _mm256_i32gather_epi32(a.table, cols, 4) : _mm256_mullo_epi32(cols, stride);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(off + i), result);
+    }
+    int32_t col = _mm256_extract_epi32(last, 0);
+    for (; i < n; ++i) {
+      col += 1 + deltas[i];
+      off[i] = a.table ? a.table[col] : col * a.stride;
+    }
+    deltas += n;
+    off += n;
+  }
+}
 
 // pdep puts each index into a byte of its own; books of up to 8 entries are looked up inside a register, larger ones
 // are gathered from L1.
