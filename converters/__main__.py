@@ -106,7 +106,7 @@ def _example(shape: str) -> torch.Tensor:
     import torch
 
     try:
-        return torch.zeros([int(size) for size in shape.split("x")])
+        return torch.rand([int(size) for size in shape.split("x")])
     except ValueError:
         raise ConvertError(f"--input {shape!r} is not a shape like 1x3x224x224") from None
 

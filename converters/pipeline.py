@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
 from converters import capture, format, fuse, layout
@@ -19,6 +21,8 @@ from converters.graph import Graph, Weight
 from converters.lowering.driver import lower
 from converters.report import Report, layer_report
 
+VERIFY_TOLERANCE = 1e-3  # of the largest value of an output: sums are rounded in another order
+
 
 def convert(
     module: torch.nn.Module,
@@ -28,6 +32,7 @@ def convert(
     dynamic_shapes: Any = None,
     prefer: Prefer = "auto",
     progress: bool = True,
+    verify: bool = True,
 ) -> Report:
     """Writes `module` as a `.pyrt` file that computes what it computes in eval mode.
 
@@ -35,13 +40,13 @@ def convert(
     name. dynamic_batch: dimension 0 of every input may be any size from 1 to 65535 at run time.
     dynamic_shapes: which dimensions are dynamic, as torch.export.export takes it, instead of dynamic_batch.
     prefer: "size" takes the smallest exact encoding of each weight, "speed" the fastest by the cost table,
-    "auto" weighs both.
+    "auto" weighs both. verify: run the file on the example inputs and compare with torch.
 
     Returns a Report. Raises ConvertError that lists every unsupported operation with its layer, source line
-    and what to do.
+    and what to do, or if the file does not compute what torch computes.
     """
     program, warnings = capture.export(module, example_inputs, dynamic_batch, dynamic_shapes)
-    return convert_exported(program, path, prefer, progress, warnings)
+    return convert_exported(program, path, prefer, progress, verify, warnings)
 
 
 def convert_exported(
@@ -49,7 +54,8 @@ def convert_exported(
     path: str | os.PathLike[str],
     prefer: Prefer = "auto",
     progress: bool = True,
-    warnings: list[str] | None = None,
+    verify: bool = True,
+    warnings: Sequence[str] = (),
 ) -> Report:
     """Like `convert`, from a torch.export program, whose own dynamic shapes stay as they are."""
     if prefer not in ("size", "speed", "auto"):
@@ -58,11 +64,35 @@ def convert_exported(
     fuse.fuse(graph)
     layout.assign(graph)
     chosen, tensors = _encode(graph, prefer, progress)
-    report = Report(
-        str(path), [layer_report(w, c) for w, c in chosen.items()], [*(warnings or []), *graph.warnings]
-    )
+    report = Report(str(path), [layer_report(w, c) for w, c in chosen.items()], [*warnings, *graph.warnings])
     report.file_bytes = format.write(graph, tensors, path)
+    if verify and program.example_inputs is not None:
+        _verify(program, path)
     return report
+
+
+def _verify(program: ExportedProgram, path: str | os.PathLike[str]) -> None:
+    """Runs the file and torch on the example inputs; a file that disagrees is removed."""
+    import pyruntime
+
+    args, kwargs = program.example_inputs
+    arrays = [x.numpy(force=True).copy() for x in pytree.tree_leaves((args, kwargs))]
+    with torch.no_grad():
+        wanted = pytree.tree_leaves(program.module()(*args, **kwargs))
+    with pyruntime.load(path) as model:
+        result = model.infer(dict(zip((i.name for i in model.inputs), arrays, strict=True)))
+        found = list(result.values()) if isinstance(result, dict) else [result]
+    for name, y, z in zip(capture.output_names(program), wanted, found, strict=True):
+        scale = float(y.abs().nan_to_num(0, 0, 0).max()) if y.numel() else 0.0
+        if not np.allclose(
+            z, y.numpy(), rtol=VERIFY_TOLERANCE, atol=VERIFY_TOLERANCE * scale, equal_nan=True
+        ):
+            os.unlink(path)
+            error = np.nanmax(np.abs(z - y.numpy()))
+            raise ConvertError(
+                f"the file does not compute what torch computes: output {name!r} differs by {error:.3g} "
+                f"where values reach {scale:.3g}; please report this model"
+            )
 
 
 def _encode(

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize, prune
 from torch.utils import _pytree as pytree
 
 import converters
+import pyruntime
 from converters import ConvertError, Report, capture
 from converters.__main__ import main
 
@@ -264,6 +265,20 @@ def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
     converters.convert(module, torch.randn(1, 8), tmp_path / "net.pyrt", progress=False)
     assert [m.training for m in module.modules()] == [True, True, False, True]
     assert all(torch.equal(t, before[name]) for name, t in module.state_dict().items())
+
+
+def test_a_file_that_computes_something_else_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, path = tmp_path / "other.pyrt", tmp_path / "net.pyrt"
+    converters.convert(nn.Linear(4, 3), torch.randn(2, 4), other, progress=False)
+    load = pyruntime.load
+    monkeypatch.setattr(pyruntime, "load", lambda _: load(other))
+    with pytest.raises(ConvertError, match="output 'output' differs by"):
+        converters.convert(nn.Linear(4, 3), torch.randn(2, 4), path, progress=False)
+    assert not path.exists()
+    converters.convert(nn.Linear(4, 3), torch.randn(2, 4), path, progress=False, verify=False)
+    assert path.exists()
 
 
 def test_report(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Literal
 
@@ -43,7 +43,7 @@ def has_codebook(matrix: Matrix) -> bool:
 
 
 def choose(weight: Weight, prefer: Prefer) -> Choice:
-    """Encodes `weight` every way that suits it and keeps the best one.
+    """Encodes `weight` in the best of all ways that suit it.
 
     size: fewest bytes. speed: least time by converters/costs.json. auto: fewest bytes among those that take
     at most 1.25 times the least time and no more than the dense f32 layout.
@@ -51,59 +51,72 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     matrix = weight.matrix.astype(np.float32)
     nnz = int(np.count_nonzero(matrix))
     if weight.role in ("vector", "constant"):
-        return Choice(
-            rows.encode(matrix, 1, use_codebook=False), nnz, None, 0.0, "vectors are stored as they are"
-        )
+        encoded = rows.encode(matrix, 1, use_codebook=False)
+        return Choice(encoded, nnz, None, 0.0, "vectors are stored as they are")
     book = codebook.distinct(matrix)
-    found = [(encoded, estimate_ns(encoded, weight.columns)) for encoded in _candidates(weight, matrix, book)]
-    dense_ns = found[0][1]
-    least_ns = min(time for _, time in found)
+    ways = _ways(weight, matrix, book)
+    dense = ways[0]
+    times = [estimate_ns(way.kind, way.entries, weight.columns) for way in ways]
     if prefer == "size":
-        best = min(found, key=lambda c: (c[0].bytes, c[1]))
+        after = [*(way.kind for way in ways[1:]), ""]  # a way is followed by its Huffman-coded form
+        tried = [
+            way for way, next_kind in zip(ways, after, strict=True) if next_kind != way.kind + "+huffman"
+        ]
         why = "fewest bytes"
     elif prefer == "speed":
-        best = min(found, key=lambda c: (c[1], c[0].bytes))
+        tried = [ways[int(np.argmin(times))]]
         why = "least time"
     else:
-        limit = min(dense_ns, SLACK * least_ns)
-        best = min((c for c in found if c[1] <= limit), key=lambda c: (c[0].bytes, c[1]))
+        limit = min(times[0], SLACK * min(times))
+        tried = [way for way, time in zip(ways, times, strict=True) if time <= limit]
         why = f"fewest bytes within {SLACK:g}x of the least time"
-    encoded, time_ns = best
-    dense = found[0][0]
-    size, slower = encoded.bytes / dense.bytes, time_ns / dense_ns
-    why = f"{why} of {len(found)}: {size:.1%} of the bytes, {slower:.2f}x the time of {dense.encoding}"
-    if len(found) == 1:
+    encoded = min((way.encode() for way in tried), key=lambda e: e.bytes)
+    time_ns = estimate_ns(encoded.kind, encoded.entries, weight.columns)
+    size, slower = encoded.bytes / (4 * dense.entries), time_ns / times[0]
+    why = f"{why}: {size:.1%} of the bytes, {slower:.2f}x the time of {dense.kind}"
+    if len(ways) == 1:
         why = f"{1 - nnz / matrix.size:.1%} zeros, over 256 distinct values: nothing to exploit"
     return Choice(encoded, nnz, None if book is None else book.size, time_ns, why)
 
 
-def _candidates(weight: Weight, matrix: Matrix, book: Matrix | None) -> Iterator[Encoded]:
-    """All encodings that fit, the dense f32 one first."""
+@dataclass(frozen=True)
+class _Way:
+    """An encoding that is not made yet; it may turn out without Huffman, where that gains little."""
+
+    kind: str
+    entries: int
+    encode: Callable[[], Encoded]
+
+
+def _ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:
+    """All ways to encode a matrix, the dense f32 one first."""
     groups = weight.groups
     if weight.role == "depthwise":
-        yield (dense := rows.encode(matrix, groups, use_codebook=False))
+        ways = [_Way("rows+f32", matrix.size, partial(rows.encode, matrix, groups, False))]
         if book is not None:
-            yield rows.encode(matrix, groups, use_codebook=True)
+            ways.append(_Way("rows+codebook", matrix.size, partial(rows.encode, matrix, groups, True)))
     else:
-        yield (dense := panels.encode(matrix, groups, use_codebook=False, use_huffman=False))
+        entries = panels.entries(matrix, groups)
+        ways = [_Way("panels+f32", entries, partial(panels.encode, matrix, groups, False, False))]
         if book is not None:
-            yield (packed := panels.encode(matrix, groups, use_codebook=True, use_huffman=False))
-            yield from _if_coded(panels.encode(matrix, groups, use_codebook=True, use_huffman=True), packed)
-    if np.count_nonzero(matrix) > (1 - MIN_ZEROS) * dense.entries:
-        return
+            packed = partial(panels.encode, matrix, groups, True)
+            ways.append(_Way("panels+codebook", entries, partial(packed, False)))
+            ways.append(_Way("panels+codebook+huffman", entries, partial(packed, True)))
+    if np.count_nonzero(matrix) > (1 - MIN_ZEROS) * ways[0].entries:
+        return ways
     for delta_bits in (8, 16):
-        entries = csr.collect(matrix, delta_bits)
-        fits = book is not None and codebook.distinct(entries.values) is not None
-        for use_codebook in (False, True) if fits else (False,):
-            yield (packed := csr.encode(matrix, groups, entries, use_codebook, use_huffman=False))
-            yield from _if_coded(csr.encode(matrix, groups, entries, use_codebook, use_huffman=True), packed)
-        if entries.fillers == 0:
-            return  # wider deltas would only cost bytes
-
-
-def _if_coded(coded: Encoded, packed: Encoded) -> Iterator[Encoded]:
-    if coded.encoding != packed.encoding:
-        yield coded
+        found = csr.collect(matrix, delta_bits)
+        nnz = found.values.size
+        for values in ("f32", "codebook"):
+            if values == "codebook" and (book is None or codebook.distinct(found.values) is None):
+                continue
+            encode = partial(csr.encode, matrix, groups, found, values == "codebook")
+            ways.append(_Way(f"csr+{values}", nnz, partial(encode, False)))
+            if values == "codebook" or delta_bits == 8:
+                ways.append(_Way(f"csr+{values}+huffman", nnz, partial(encode, True)))
+        if found.fillers == 0:
+            break  # wider deltas would only cost bytes
+    return ways
 
 
 @cache
@@ -114,10 +127,7 @@ def costs() -> dict[str, dict[str, float]]:
     return result
 
 
-def estimate_ns(encoded: Encoded, columns: int) -> float:
+def estimate_ns(kind: str, entries: int, columns: int) -> float:
     """Time of the layer on one thread: layer_ns + entries * (entry_ns + (columns - 1) * column_ns)."""
-    kind = encoded.structure + "+" + encoded.values
-    if any(stream.coding == "huffman" for stream in encoded.streams):
-        kind += "+huffman"
     cost = costs()[kind]
-    return cost["layer_ns"] + encoded.entries * (cost["entry_ns"] + (columns - 1) * cost["column_ns"])
+    return cost["layer_ns"] + entries * (cost["entry_ns"] + (columns - 1) * cost["column_ns"])

@@ -25,7 +25,9 @@ def distinct(values: Matrix, limit: int = MAX_ENTRIES) -> Matrix | None:
     if np.unique(flat[: 4 * limit]).size > limit:
         return None
     found = np.unique(bits_of(flat))
-    return np.sort(found.view(np.float32)) if found.size <= limit else None
+    if found.size > limit:
+        return None
+    return found[np.argsort(found.view(np.float32))].view(np.float32)  # np.sort would change NaNs
 
 
 def bits_of(values: Matrix) -> npt.NDArray[np.uint32]:

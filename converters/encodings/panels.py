@@ -12,6 +12,12 @@ PANEL_ROWS = 16
 CHUNK_COLUMNS = 256
 
 
+def entries(matrix: Matrix, groups: int) -> int:
+    """Stored entries of an [M, K] matrix, padding included."""
+    panels = groups * -(-len(matrix) // groups // PANEL_ROWS)
+    return int(panels * PANEL_ROWS * matrix.shape[1])
+
+
 def arrange(matrix: Matrix, groups: int) -> Matrix:
     """f32 [M, K] as [groups * panels, K, 16], short panels filled up with zeros."""
     rows, cols = matrix.shape

@@ -46,6 +46,12 @@ class Encoded:
         return sum(len(stream.data) for stream in self.streams)
 
     @property
+    def kind(self) -> str:
+        """The key of the cost table: `csr+codebook+huffman`."""
+        coded = any(stream.coding == "huffman" for stream in self.streams)
+        return f"{self.structure}+{self.values}" + ("+huffman" if coded else "")
+
+    @property
     def encoding(self) -> str:
         """For people: `csr+codebook+huffman(COLS,INDEX)`."""
         coded = ",".join(s.kind for s in self.streams if s.coding == "huffman")
@@ -58,4 +64,4 @@ def entropy(histogram: npt.NDArray[np.int64]) -> float:
     if total == 0:
         return 0.0
     p = histogram[histogram > 0] / total
-    return float(-(p * np.log2(p)).sum())
+    return float((p * np.log2(1 / p)).sum())
