@@ -55,7 +55,7 @@ class Fire(nn.Module):
 
 
 class SqueezeNetV1_0(nn.Module):
-    """SqueezeNet v1.0 as published in Caffe, 1,248,424 parameters. Input [N, 3, 227, 227], output [N, 1000]."""
+    """SqueezeNet v1.0 as in Caffe, 1,248,424 parameters. Input [N, 3, 227, 227], output logits [N, 1000]."""
 
     def __init__(self) -> None:
         super().__init__()
