@@ -72,27 +72,29 @@ def convert_exported(
 
 
 def _verify(program: ExportedProgram, path: str | os.PathLike[str]) -> None:
-    """Runs the file and torch on the example inputs; a file that disagrees is removed."""
+    """Runs the file and torch on the example inputs; a file that fails or disagrees is removed."""
     import pyruntime
 
     args, kwargs = program.example_inputs
     arrays = [x.numpy(force=True).copy() for x in pytree.tree_leaves((args, kwargs))]
     with torch.no_grad():
         wanted = pytree.tree_leaves(program.module()(*args, **kwargs))
-    with pyruntime.load(path) as model:
-        result = model.infer(dict(zip((i.name for i in model.inputs), arrays, strict=True)))
+    try:
+        with pyruntime.load(path) as model:
+            result = model.infer(dict(zip((i.name for i in model.inputs), arrays, strict=True)))
         found = list(result.values()) if isinstance(result, dict) else [result]
-    for name, y, z in zip(capture.output_names(program), wanted, found, strict=True):
-        scale = float(y.abs().nan_to_num(0, 0, 0).max()) if y.numel() else 0.0
-        if not np.allclose(
-            z, y.numpy(), rtol=VERIFY_TOLERANCE, atol=VERIFY_TOLERANCE * scale, equal_nan=True
-        ):
-            os.unlink(path)
-            error = np.nanmax(np.abs(z - y.numpy()))
-            raise ConvertError(
-                f"the file does not compute what torch computes: output {name!r} differs by {error:.3g} "
-                f"where values reach {scale:.3g}; please report this model"
-            )
+        for name, y, z in zip(capture.output_names(program), wanted, found, strict=True):
+            scale = float(y.abs().nan_to_num(0, 0, 0).max())
+            if not np.allclose(z, y, rtol=VERIFY_TOLERANCE, atol=VERIFY_TOLERANCE * scale, equal_nan=True):
+                error = float(np.nanmax(np.abs(z - y.numpy())))
+                raise ConvertError(
+                    f"output {name!r} differs from torch's by {error:.3g}, values reach {scale:.3g}"
+                )
+    except (ConvertError, pyruntime.Error) as problem:
+        os.unlink(path)
+        raise ConvertError(
+            f"the converted file failed its check, please report this model: {problem}"
+        ) from None
 
 
 def _encode(

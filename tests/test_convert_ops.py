@@ -204,6 +204,9 @@ def test_all_unsupported_ops_are_reported_at_once(tmp_path: Path) -> None:
         (Function(lambda x: x + torch.zeros(x.shape)), torch.randn(2, 3), "zeros"),
         (Function(lambda x: x if x.sum() > 0 else -x), torch.randn(2, 3), "torch.export"),
         (nn.Linear(3, 3).double(), torch.randn(2, 3).double(), "float64"),
+        (Function(lambda x: (x[:, :0], x)), torch.randn(2, 3), "empty"),
+        (nn.Conv2d(2, 2, 33, padding=16, groups=2), torch.randn(2, 2, 9, 9), "1024 taps"),
+        (nn.MaxPool2d(2, return_indices=True), torch.randn(2, 3, 4, 4), "output 'output_1'"),
     ],
 )
 def test_clear_errors(module: nn.Module, inputs: Tensor, message: str, tmp_path: Path) -> None:
@@ -274,7 +277,7 @@ def test_a_file_that_computes_something_else_is_removed(
     converters.convert(nn.Linear(4, 3), torch.randn(2, 4), other, progress=False)
     load = pyruntime.load
     monkeypatch.setattr(pyruntime, "load", lambda _: load(other))
-    with pytest.raises(ConvertError, match="output 'output' differs by"):
+    with pytest.raises(ConvertError, match="output 'output' differs from"):
         converters.convert(nn.Linear(4, 3), torch.randn(2, 4), path, progress=False)
     assert not path.exists()
     converters.convert(nn.Linear(4, 3), torch.randn(2, 4), path, progress=False, verify=False)

@@ -48,7 +48,7 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     size: fewest bytes. speed: least time by converters/costs.json. auto: fewest bytes among those that take
     at most 1.25 times the least time and no more than the dense f32 layout.
     """
-    matrix = weight.matrix.astype(np.float32)
+    matrix = np.asarray(weight.matrix, np.float32)
     nnz = int(np.count_nonzero(matrix))
     if weight.role in ("vector", "constant"):
         encoded = rows.encode(matrix, 1, use_codebook=False)

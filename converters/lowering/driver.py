@@ -136,6 +136,8 @@ class _Lowering:
             )
         if fake.dtype != torch.float32:
             raise Unsupported(f"its result is {fake.dtype}; activations are float32, call model.float()")
+        if 0 in _example(fake):
+            raise Unsupported("its result is empty; leave empty tensors out")
         if base not in TAKES_EXPANDED and any(isinstance(a, Expanded) for a in arguments):
             raise Unsupported("expand is supported only where arithmetic broadcasts it")
 
@@ -183,8 +185,10 @@ class _Lowering:
             value = self.results[node]
             if isinstance(value, Constant):
                 value = self.context.constant(value)
-            if isinstance(value, Expanded):
-                raise ConvertError(f"output {name!r} is an expanded tensor, which is not supported")
+            if not isinstance(value, Value):
+                raise ConvertError(
+                    f"output {name!r} is not a float32 tensor that the file format can compute"
+                )
             if value in graph.inputs or value in graph.outputs:
                 copy = Value(value.shape, value.example)
                 codes = [-2 - i for i in range(value.rank)]

@@ -18,6 +18,8 @@ from converters.lowering.registry import (
     pair,
 )
 
+MAX_DEPTHWISE_TAPS = 1024
+
 
 @lowers("linear.default")
 def linear(c: Context, x: object, weight: object, bias: object = None) -> Value:
@@ -73,6 +75,8 @@ def conv2d(
     output = plane_output(c)
     n, _, oh, ow = output.example
     role: Role = "depthwise" if groups > 1 and channels == 1 else "matrix"
+    if role == "depthwise" and kh * kw > MAX_DEPTHWISE_TAPS:
+        raise Unsupported(f"a depthwise kernel has at most {MAX_DEPTHWISE_TAPS} taps")
     matrix = weight.array.reshape(m, -1)
     weights = [c.weight(weight, "weight", role, matrix, groups, columns=n * oh * ow // c.batch)]
     if bias is not None:
