@@ -14,6 +14,9 @@ import torch
 
 import converters
 
+# Tensors here are small: more threads only make torch wait, for minutes on a busy machine.
+torch.set_num_threads(1)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
