@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Converted
 
 pytestmark = pytest.mark.slow
 
@@ -59,17 +59,16 @@ def test_contents(dist: Path) -> None:
         assert any(source.endswith(name) for source in sources), name
 
 
-def test_wheel_needs_numpy_only(dist: Path, tmp_path: Path) -> None:
+def test_wheel_needs_numpy_only(dist: Path, mlp: Converted, tmp_path: Path) -> None:
     python = new_environment(tmp_path / "env")
     (wheel,) = dist.glob("*.whl")
     done = call(python, "-m", "pip", "install", wheel)
     assert done.returncode == 0, done.stdout + done.stderr
     packages = call(python, "-m", "pip", "list", "--format=freeze").stdout.split()
     assert {p.split("==")[0] for p in packages} <= {"numpy", "pyruntime", "pip", "setuptools"}
-    (model,) = list((ROOT / "tests" / "golden").glob("*.pyrt"))[:1]
-    done = call(python, "-m", "pyruntime", "run", model, "--random", "--json", cwd=tmp_path)
+    done = call(python, "-m", "pyruntime", "run", mlp.path, "--random", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = call(python, "-m", "pyruntime", "inspect", model, cwd=tmp_path)
+    done = call(python, "-m", "pyruntime", "inspect", mlp.path, cwd=tmp_path)
     assert done.returncode == 1 and "pip install 'pyruntime[cli]'" in done.stderr
 
 
