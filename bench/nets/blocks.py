@@ -1,4 +1,4 @@
-"""Building blocks that several families share. State dict names are those of torchvision's `Conv2dNormActivation`."""
+"""Building blocks that several families share; state dict names are torchvision's."""
 
 from collections.abc import Callable
 

@@ -122,7 +122,7 @@ class InceptionE(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """23,834,568 parameters. Input [N, 3, H, W] with H, W >= 75 (299 in the paper), output logits [N, 1000]."""
+    """23,834,568 parameters. Input [N, 3, H, W], H and W 75 or more; output logits [N, 1000]."""
 
     def __init__(self) -> None:
         super().__init__()

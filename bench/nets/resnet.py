@@ -1,4 +1,4 @@
-"""ResNet-18 and ResNet-50 for ImageNet (He et al. 2016), the stride in the 3x3 convolution as in torchvision."""
+"""ResNet-18 and ResNet-50 for ImageNet (He et al. 2016); as in torchvision the 3x3 convolution strides."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F

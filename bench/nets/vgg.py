@@ -6,7 +6,7 @@ STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 
 
 class VGG16(nn.Module):
-    """Configuration D, 138,357,544 parameters. Input [N, 3, H, W] with H, W >= 32, output logits [N, 1000]."""
+    """Configuration D, 138,357,544 parameters. Input [N, 3, H, W], H and W 32 or more; output [N, 1000]."""
 
     def __init__(self) -> None:
         super().__init__()
