@@ -1,0 +1,185 @@
+// Sweeps of the families that turn compressed streams into offsets, values and symbols: every bit counts.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "guarded.h"
+#include "kernels/kernels.h"
+
+template <class T>
+void check_equal(Guarded<T>& got, const std::vector<T>& expected) {
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (std::memcmp(&got[i], &expected[i], sizeof(T)) == 0) continue;
+    return fail("entry %zu of %zu: %.9g instead of %.9g", i, expected.size(), static_cast<double>(got[i]),
+                static_cast<double>(expected[i]));
+  }
+}
+
+template <class Delta>
+void test_expand_cols(pyrt::ExpandColsFn fn) {
+  for (int i = 0; i < 2000; ++i) {
+    const int rows = rng.between(1, 20), longest = i % 4 ? rng.below(40) : rng.below(300);
+    const bool table = rng.coin();
+    // Offsets without a table may be far apart; a table has one entry per column.
+    const uint32_t range = rng.coin() ? 4 : sizeof(Delta) == 1 ? 256 : table ? 1000 : 65536;
+    what = "rows " + std::to_string(rows) + " longest " + std::to_string(longest) + (table ? " table" : " stride");
+    Guarded<uint32_t> counts(static_cast<size_t>(rows));
+    std::vector<Delta> deltas;
+    std::vector<int> cols;
+    int k = 0;
+    for (int r = 0; r < rows; ++r) {
+      const int n = longest == 0 || rng.chance(0.2) ? 0 : rng.below(longest + 1);
+      counts[static_cast<size_t>(r)] = static_cast<uint32_t>(n);
+      int col = -1;
+      for (int e = 0; e < n; ++e) {
+        const auto delta = static_cast<Delta>(rng.chance(0.1) ? range - 1 : rng.bits() % range);
+        deltas.push_back(delta);
+        col += 1 + delta;
+        cols.push_back(col);
+      }
+      k = std::max(k, col + 1);
+    }
+    Guarded<Delta> packed(deltas.size());
+    std::copy(deltas.begin(), deltas.end(), packed.data());
+    const int32_t stride = rng.between(1, k > 0 ? std::min(INT32_MAX / k, 5000) : 5000);
+    Guarded<int32_t> offsets(static_cast<size_t>(table ? k : 0));
+    for (size_t c = 0; c < offsets.size(); ++c) offsets[c] = static_cast<int32_t>(rng.bits());
+    std::vector<int32_t> expected;
+    for (int col : cols) expected.push_back(table ? offsets[static_cast<size_t>(col)] : col * stride);
+    Guarded<int32_t> off(expected.size());
+    fn({packed.data(), counts.data(), rows, table ? offsets.data() : nullptr, stride, off.data()});
+    check_equal(off, expected);
+  }
+}
+
+inline void test_expand_index(pyrt::ExpandIndexFn fn) {
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (int i = 0; i < 500; ++i) {
+      const int first = i < 70 ? i : rng.below(3000), n = i < 70 ? rng.below(40) : rng.below(600);
+      const int entries = rng.between(1, 1 << bits);
+      what = "bits " + std::to_string(bits) + " first " + std::to_string(first) + " n " + std::to_string(n);
+      // Small books are looked up in a register, which takes all 2^bits entries.
+      Guarded<float> book(static_cast<size_t>(bits <= 3 ? 1 << bits : entries));
+      rng.fill(book);
+      Guarded<uint8_t> packed(static_cast<size_t>(((first + n) * bits + 7) / 8 + 8));
+      for (size_t b = 0; b < packed.size(); ++b) packed[b] = 0;
+      std::vector<float> expected;
+      for (int e = 0; e < first + n; ++e) {
+        const int index = rng.below(entries);
+        for (int b = 0; b < bits; ++b) {
+          const int at = e * bits + b;
+          packed[static_cast<size_t>(at / 8)] |= static_cast<uint8_t>(((index >> b) & 1) << at % 8);
+        }
+        if (e >= first) expected.push_back(book[static_cast<size_t>(index)]);
+      }
+      Guarded<float> out(static_cast<size_t>(n));
+      fn({packed.data(), static_cast<uint64_t>(first), bits, n, book.data(), out.data()});
+      check_equal(out, expected);
+    }
+  }
+}
+
+// A complete code: a binary tree grown from two leaves by splitting one after the other.
+inline std::vector<uint8_t> code_lengths(int symbols, bool skewed) {
+  std::vector<uint8_t> leaves{1, 1};
+  while (static_cast<int>(leaves.size()) < symbols) {
+    const auto at = skewed ? static_cast<size_t>(std::max_element(leaves.begin(), leaves.end()) - leaves.begin())
+                           : static_cast<size_t>(rng.below(static_cast<int>(leaves.size())));
+    if (leaves[at] == pyrt::kHuffmanMaxLength) {
+      if (skewed) break;
+      continue;
+    }
+    ++leaves[at];
+    leaves.push_back(leaves[at]);
+  }
+  return leaves;
+}
+
+// The canonical code words of docs/format.md, section 2, most significant bit first; "" for symbols not used.
+inline std::vector<std::string> canonical_codes(const std::vector<uint8_t>& lengths) {
+  std::vector<std::string> codes(lengths.size());
+  std::string next;  // the code after the last one given, as bits
+  for (size_t length = 1; length <= pyrt::kHuffmanMaxLength; ++length) {
+    next.resize(length, '0');
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      if (lengths[s] != length) continue;
+      codes[s] = next;
+      size_t bit = length;
+      while (bit > 0 && next[bit - 1] == '1') next[--bit] = '0';
+      if (bit > 0) next[bit - 1] = '1';
+    }
+  }
+  return codes;
+}
+
+inline std::vector<uint8_t> encode_chunk(const std::vector<std::string>& codes, const std::vector<uint8_t>& symbols) {
+  if (symbols.empty()) return {};
+  const size_t n = symbols.size(), quarter = (n + 3) / 4;
+  std::vector<uint8_t> chunk(6);
+  for (size_t j = 0; j < 4; ++j) {
+    std::vector<uint8_t> bytes;
+    size_t bits = 0;
+    for (size_t i = std::min(j * quarter, n); i < std::min((j + 1) * quarter, n); ++i) {
+      for (char bit : codes[symbols[i]]) {
+        if (bits % 8 == 0) bytes.push_back(0);
+        if (bit == '1') bytes.back() |= static_cast<uint8_t>(1 << bits % 8);
+        ++bits;
+      }
+    }
+    if (j < 3) {
+      chunk[2 * j] = static_cast<uint8_t>(bytes.size());
+      chunk[2 * j + 1] = static_cast<uint8_t>(bytes.size() >> 8);
+    }
+    chunk.insert(chunk.end(), bytes.begin(), bytes.end());
+  }
+  return chunk;
+}
+
+inline void test_huffman(pyrt::HuffmanFn fn) {
+  std::vector<int> sizes;
+  for (int n = 0; n <= 70; ++n) sizes.push_back(n);
+  for (int n : {1000, 2048, 3001, 4095, 4096, 5000, 65536}) sizes.push_back(n);
+  for (int used : {2, 3, 5, 16, 17, 100, 256}) {
+    for (bool skewed : {false, true}) {
+      const auto leaves = code_lengths(used, skewed);
+      const int alphabet = rng.between(static_cast<int>(leaves.size()), 256);
+      std::vector<uint8_t> lengths(static_cast<size_t>(alphabet));
+      std::copy(leaves.begin(), leaves.end(), lengths.begin());
+      for (size_t s = lengths.size(); s > 1; --s) {
+        std::swap(lengths[s - 1], lengths[static_cast<size_t>(rng.below(static_cast<int>(s)))]);
+      }
+      const auto codes = canonical_codes(lengths);
+      std::vector<uint8_t> occurring;
+      for (size_t s = 0; s < codes.size(); ++s) {
+        if (!codes[s].empty()) occurring.push_back(static_cast<uint8_t>(s));
+      }
+      std::sort(occurring.begin(), occurring.end(), [&](uint8_t a, uint8_t b) { return lengths[a] < lengths[b]; });
+      const int bits = pyrt::huffman_table_bits(lengths.data(), alphabet);
+      what = "a code of " + std::to_string(leaves.size()) + " symbols";
+      if (bits != *std::max_element(lengths.begin(), lengths.end())) return fail("is complete, but refused");
+      Guarded<uint16_t> table(size_t{1} << bits);
+      pyrt::huffman_build_table(lengths.data(), alphabet, bits, table.data());
+      for (int n : sizes) {
+        what = std::to_string(n) + " symbols of " + std::to_string(leaves.size()) + (skewed ? ", skewed" : "");
+        // All equally often, mostly the long codes, or as the code expects them.
+        const int kind = rng.below(3);
+        std::vector<uint8_t> symbols(static_cast<size_t>(n));
+        for (uint8_t& s : symbols) {
+          size_t i = static_cast<size_t>(rng.below(static_cast<int>(occurring.size())));
+          if (kind == 1) i = std::max(i, occurring.size() - 2);
+          if (kind == 2) {
+            for (i = 0; i + 1 < occurring.size() && !rng.chance(0.5);) ++i;
+          }
+          s = occurring[i];
+        }
+        const auto bytes = encode_chunk(codes, symbols);
+        Guarded<uint8_t> chunk(bytes.size() + 8);
+        std::copy(bytes.begin(), bytes.end(), chunk.data());
+        Guarded<uint8_t> out(static_cast<size_t>(n));
+        fn({{table.data(), bits}, chunk.data(), bytes.size(), static_cast<size_t>(n), out.data()});
+        check_equal(out, symbols);
+      }
+    }
+  }
+}

@@ -1,0 +1,68 @@
+// Holds one kernel against an oracle: kernel_test --list prints the kernels, kernel_test NAME sweeps one.
+// Exit code 0: right; 1: wrong; 77: this processor cannot run it.
+#include "decoding.h"
+#include "pointwise.h"
+#include "products.h"
+
+namespace {
+
+using Test = void (*)(void (*kernel)());
+
+template <class Fn>
+Fn cast(void (*kernel)()) {
+  return reinterpret_cast<Fn>(kernel);
+}
+
+struct Family {
+  const char* name;
+  Test test;
+};
+
+const Family kFamilies[] = {
+    {"gemm_f32", [](void (*k)()) { test_gemm(cast<pyrt::GemmFn>(k), false); }},
+    {"gemm_f32_few", [](void (*k)()) { test_gemm(cast<pyrt::GemmFn>(k), true); }},
+    {"csr_f32", [](void (*k)()) { test_csr(cast<pyrt::CsrFn>(k), false); }},
+    {"csr_f32_few", [](void (*k)()) { test_csr(cast<pyrt::CsrFn>(k), true); }},
+    {"csr_f32_dot", [](void (*k)()) { test_csr_dot(cast<pyrt::CsrDotFn>(k)); }},
+    {"depthwise_f32", [](void (*k)()) { test_depthwise(cast<pyrt::DepthwiseFn>(k)); }},
+    {"affine_f32", [](void (*k)()) { test_affine(cast<pyrt::AffineFn>(k)); }},
+    {"binary_f32", [](void (*k)()) { test_binary(cast<pyrt::BinaryFn>(k)); }},
+    {"reduce_rows_f32", [](void (*k)()) { test_reduce_rows(cast<pyrt::ReduceRowsFn>(k)); }},
+    {"expand_cols_u8", [](void (*k)()) { test_expand_cols<uint8_t>(cast<pyrt::ExpandColsFn>(k)); }},
+    {"expand_cols_u16", [](void (*k)()) { test_expand_cols<uint16_t>(cast<pyrt::ExpandColsFn>(k)); }},
+    {"expand_index_f32", [](void (*k)()) { test_expand_index(cast<pyrt::ExpandIndexFn>(k)); }},
+    {"huffman_u8", [](void (*k)()) { test_huffman(cast<pyrt::HuffmanFn>(k)); }},
+};
+
+int test(const pyrt::KernelEntry& kernel) {
+  if (!pyrt::isa_available(kernel.isa)) {
+    std::printf("this processor has no %s\n", pyrt::isa_name(kernel.isa));
+    return 77;
+  }
+  for (const Family& family : kFamilies) {
+    if (std::strcmp(family.name, kernel.family) != 0) continue;
+    for (bool end : {true, false}) {
+      guard_the_end = end;
+      family.test(kernel.fn);
+    }
+    if (failures > 0) std::printf("%d failures\n", failures);
+    return failures > 0;
+  }
+  std::printf("no test of family %s\n", kernel.family);
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  size_t count = 0;
+  const pyrt::KernelEntry* table = pyrt::kernel_table(&count);
+  const char* name = argc == 2 ? argv[1] : "";
+  for (size_t i = 0; i < count; ++i) {
+    if (std::strcmp(name, "--list") == 0) std::puts(table[i].name);
+    else if (std::strcmp(name, table[i].name) == 0) return test(table[i]);
+  }
+  if (std::strcmp(name, "--list") == 0) return 0;
+  std::printf("usage: kernel_test --list | NAME\n");
+  return 2;
+}

@@ -1,0 +1,351 @@
+// Sweeps of the families that compute W X: gemm, csr, depthwise, with and without the rest of a layer.
+#pragma once
+
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "oracle.h"
+
+// Rows of y with a gap after each, of which a kernel may write `writable` >= `cols` columns.
+class Output {
+ public:
+  Output(int rows, int cols, int writable, int gap)
+      : rows_(rows), cols_(cols), writable_(writable), stride_(writable + gap),
+        memory_(static_cast<size_t>((rows - 1) * stride_ + writable)) {}
+
+  float* data() { return memory_.data(); }
+  ptrdiff_t stride() const { return stride_; }
+  int rows() const { return rows_; }
+  int cols() const { return cols_; }
+  int writable() const { return writable_; }
+  float at(int r, int c) { return memory_[index(r, c)]; }
+  void set(int r, int c, float v) { memory_[index(r, c)] = v; }
+
+  // Past its columns a kernel leaves the gaps of a padded plane, whose mask bits are 0, zero; and past the writable ones
+  // it leaves everything.
+  void check_gaps(const uint8_t* mask) {
+    for (int r = 0; r < rows_; ++r) {
+      for (int c = cols_; c < stride_ && index(r, c) < memory_.size(); ++c) {
+        if (memory_.untouched(index(r, c))) continue;
+        if (c >= writable_) fail("row %d: writes column %d of %d", r, c, cols_);
+        else if (masked(mask, c) && at(r, c) != 0.0f) fail("row %d, column %d: masked, but %g", r, c, at_double(r, c));
+      }
+    }
+  }
+  double at_double(int r, int c) { return static_cast<double>(at(r, c)); }
+
+ private:
+  size_t index(int r, int c) const { return static_cast<size_t>(r * stride_ + c); }
+  int rows_, cols_, writable_;
+  int stride_;
+  Guarded<float> memory_;
+};
+
+// What the layer does after the sum.
+struct Finish {
+  Activation act;
+  bool bias = false, residual = false, mask = false;
+
+  static Finish random() { return {random_activation(), rng.coin(), rng.chance(0.3), rng.chance(0.3)}; }
+};
+
+// An Epilogue with memory of its own.
+class Tail {
+ public:
+  Tail(const Finish& finish, const Output& y) {
+    epilogue_.act = finish.act;
+    const auto rows = static_cast<size_t>(y.rows());
+    if (finish.bias) {
+      bias_ = std::make_unique<Guarded<float>>(rows);
+      rng.fill(*bias_);
+      epilogue_.bias = bias_->data();
+    }
+    if (finish.residual) {
+      // May be read up to 16 columns past the last one, as any row of columns.
+      residual_ = std::make_unique<Guarded<float>>((rows - 1) * static_cast<size_t>(y.stride()) +
+                                                   static_cast<size_t>(y.cols()) + 16);
+      rng.fill(*residual_);
+      epilogue_.residual = residual_->data();
+    }
+    if (finish.mask) {
+      mask_ = std::make_unique<Guarded<uint8_t>>(mask_bytes(y.cols()));
+      for (size_t i = 0; i < mask_->size(); ++i) (*mask_)[i] = static_cast<uint8_t>(rng.bits() | rng.bits());
+      for (int c = y.cols(); c < static_cast<int>(8 * mask_->size()); ++c) {
+        (*mask_)[static_cast<size_t>(c / 8)] &= static_cast<uint8_t>(~(1 << c % 8));
+      }
+      epilogue_.mask = mask_->data();
+    }
+  }
+  const Epilogue& epilogue() const { return epilogue_; }
+
+  void check(Output& y, int r, int c, Sum sum) const {
+    const float got = y.at(r, c);
+    if (masked(epilogue_.mask, c)) {
+      if (got != 0.0f) fail("row %d, column %d: masked, but %g", r, c, static_cast<double>(got));
+      return;
+    }
+    if (epilogue_.bias) sum.add(static_cast<double>(epilogue_.bias[r]));
+    if (epilogue_.residual) sum.add(static_cast<double>(epilogue_.residual[r * y.stride() + c]));
+    check_act(epilogue_.act, r, c, sum, got);
+  }
+  static void check_act(const Activation& act, int r, int c, const Sum& sum, float got) {
+    if (matches(act, sum, got)) return;
+    fail("row %d, column %d: %.9g instead of %.9g (activation %u of %.9g +- %.2g)", r, c, static_cast<double>(got),
+         activate(act, sum.value), static_cast<unsigned>(act.code), sum.value, sum.error());
+  }
+
+ private:
+  std::unique_ptr<Guarded<float>> bias_, residual_;
+  std::unique_ptr<Guarded<uint8_t>> mask_;
+  Epilogue epilogue_;
+};
+
+// k rows of columns at arbitrary, overlapping, unaligned places, some before column 0 as the taps of a padded
+// convolution; both ends of the memory are used.
+class Columns {
+ public:
+  Columns(int k, int cols, bool specials) : off_(static_cast<size_t>(k)) {
+    const int first = -rng.below(40), last = first + (k > 1 ? rng.between(k, 3 * k + 40) : 0);
+    for (size_t i = 0; i < off_.size(); ++i) off_[i] = rng.between(first, last);
+    if (k > 0) off_[0] = first;
+    if (k > 1) off_[off_.size() - 1] = last;
+    memory_ = std::make_unique<Guarded<float>>(static_cast<size_t>(last - first + cols + 16));
+    rng.fill(*memory_);
+    if (specials) {
+      for (int i = 0; i < 3; ++i) (*memory_)[static_cast<size_t>(rng.below(last - first + cols))] = special_value();
+    }
+    x_ = memory_->data() - first;
+  }
+  const float* x() const { return x_; }
+  int32_t* off() { return off_.data(); }
+
+ private:
+  Guarded<int32_t> off_;
+  std::unique_ptr<Guarded<float>> memory_;
+  const float* x_;
+};
+
+inline int round_up16(int n) { return (n + 15) / 16 * 16; }
+
+// The `few` families write exactly their columns, the others whole groups of 16.
+inline int writable_columns(bool few, int cols) { return few ? cols : round_up16(cols); }
+
+inline std::vector<int> column_counts(bool few) {
+  std::vector<int> counts;
+  if (few) {
+    for (int c = 1; c <= pyrt::kFewColumns; ++c) counts.push_back(c);
+  } else {
+    // A thread's share of a wide product may be narrow, so these take any number of columns.
+    for (int c = 1; c <= 9; ++c) counts.push_back(c);
+    for (int c = 11; c <= 200; c += 2) counts.push_back(c);
+    for (int c : {16, 24, 32, 48, 64, 96, 128, 144, 256}) counts.push_back(c);
+  }
+  return counts;
+}
+inline int random_columns(bool few) {
+  const auto counts = column_counts(few);
+  return counts[static_cast<size_t>(rng.below(static_cast<int>(counts.size())))];
+}
+
+// How every layer of a family is varied: `run(rows, k, cols, finish, specials)`.
+template <class Run>
+void sweep_layers(bool few, const Run& run) {
+  for (int rows = 1; rows <= 16; ++rows) {
+    for (int k : {0, 1, 2, 3, 4, 5, 7, 8, 13, 31, 64, 127, 256, 257}) {
+      for (int i = 0; i < 3; ++i) run(rows, k, random_columns(few), Finish::random(), false);
+    }
+  }
+  for (int cols : column_counts(few)) {
+    for (int rows : {16, 7, 1}) run(rows, 17, cols, Finish::random(), false);
+  }
+  run(16, 4099, few ? 1 : 9, Finish::random(), false);
+  run(5, 2999, few ? 3 : 33, Finish::random(), false);
+  for (const Activation& act : kActivations) {
+    for (int bits = 0; bits < 8; ++bits) {
+      const Finish finish{act, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
+      run(rng.between(1, 16), rng.between(1, 40), random_columns(few), finish, false);
+      run(rng.between(1, 16), rng.between(1, 12), random_columns(few), finish, true);
+    }
+  }
+}
+
+inline void test_gemm(pyrt::GemmFn fn, bool few) {
+  const auto run = [&](int rows, int k, int cols, const Finish& finish, bool specials, bool first, bool last) {
+    what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) +
+           (first ? " first" : "") + (last ? " last" : "");
+    Guarded<float> w(static_cast<size_t>(k * pyrt::kPanel));
+    rng.fill(w);
+    Columns x(k, cols, specials);
+    Output y(rows, cols, writable_columns(few, cols), rng.below(20));
+    const Tail tail(finish, y);
+    std::vector<Sum> sums(static_cast<size_t>(rows * cols));
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < cols; ++c) {
+        Sum& sum = sums[static_cast<size_t>(r * cols + c)];
+        if (!first) {
+          y.set(r, c, rng.real(-2, 2));
+          sum.add(y.at_double(r, c));
+        }
+        for (int i = 0; i < k; ++i) sum.add(w[static_cast<size_t>(i * pyrt::kPanel + r)], x.x()[x.off()[i] + c]);
+      }
+    }
+    fn({w.data(), x.off(), k, x.x(), y.data(), y.stride(), rows, cols, first, last, tail.epilogue()});
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < cols; ++c) {
+        const Sum& sum = sums[static_cast<size_t>(r * cols + c)];
+        if (last) tail.check(y, r, c, sum);
+        else Tail::check_act({}, r, c, sum, y.at(r, c));
+      }
+    }
+    y.check_gaps(last ? tail.epilogue().mask : nullptr);
+  };
+  sweep_layers(few, [&](int rows, int k, int cols, const Finish& finish, bool specials) {
+    // A product of one block, or any block of a longer one.
+    const int blocks = rng.below(8);
+    run(rows, k, cols, finish, specials, blocks != 1 && blocks != 2, blocks != 2 && blocks != 3);
+  });
+}
+
+// How the entries of a sparse weight lie.
+enum class Pattern { kRandom, kEmpty, kDense, kOneRow, kEveryOther, kCount };
+
+struct SparseRow {
+  std::vector<int> cols;
+  std::vector<float> values;
+};
+
+inline std::vector<SparseRow> sparse_rows(Pattern pattern, int rows, int k) {
+  std::vector<SparseRow> weight(static_cast<size_t>(rows));
+  const double densities[] = {0.02, 0.1, 0.5};
+  const double density = pattern == Pattern::kRandom ? densities[rng.below(3)] : 1;
+  const int one = rng.below(rows);
+  for (int r = 0; r < rows; ++r) {
+    const bool empty = pattern == Pattern::kEmpty || (pattern == Pattern::kOneRow && r != one) ||
+                       (pattern == Pattern::kEveryOther && r % 2 == 0);
+    SparseRow& row = weight[static_cast<size_t>(r)];
+    for (int i = 0; i < k && !empty; ++i) {
+      if (!rng.chance(density)) continue;
+      row.cols.push_back(i);
+      row.values.push_back(rng.real(-1, 1));
+    }
+  }
+  return weight;
+}
+
+// The parts of a sparse weight that all csr kernels share.
+struct SparseWeight {
+  explicit SparseWeight(const std::vector<SparseRow>& rows)
+      : counts(rows.size()),
+        nnz(std::accumulate(rows.begin(), rows.end(), size_t{0},
+                            [](size_t n, const SparseRow& row) { return n + row.cols.size(); })),
+        values(nnz) {
+    size_t at = 0;
+    for (size_t r = 0; r < rows.size(); ++r) {
+      counts[r] = static_cast<uint32_t>(rows[r].cols.size());
+      for (float v : rows[r].values) values[at++] = v;
+    }
+  }
+  Guarded<uint32_t> counts;
+  size_t nnz;
+  Guarded<float> values;
+};
+
+inline void test_csr(pyrt::CsrFn fn, bool few) {
+  int pattern = 0;
+  sweep_layers(few, [&](int rows, int k, int cols, const Finish& finish, bool specials) {
+    pattern = (pattern + 1) % static_cast<int>(Pattern::kCount);
+    if (rng.chance(0.05)) rows = 100;
+    what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) + " pattern " +
+           std::to_string(pattern);
+    const auto weight = sparse_rows(static_cast<Pattern>(pattern), rows, k);
+    SparseWeight w(weight);
+    Columns x(k, cols, specials);
+    Guarded<int32_t> off(w.nnz);
+    size_t at = 0;
+    for (const SparseRow& row : weight) {
+      for (int col : row.cols) off[at++] = x.off()[col];
+    }
+    Output y(rows, cols, writable_columns(few, cols), rng.below(20));
+    const Tail tail(finish, y);
+    const int distinct[] = {k, 1, 1 << 20};
+    fn({off.data(), w.values.data(), w.counts.data(), rows, x.x(), y.data(), y.stride(), cols, distinct[rng.below(3)],
+        tail.epilogue()});
+    for (int r = 0; r < rows; ++r) {
+      const SparseRow& row = weight[static_cast<size_t>(r)];
+      for (int c = 0; c < cols; ++c) {
+        Sum sum;
+        for (size_t i = 0; i < row.cols.size(); ++i) sum.add(row.values[i], x.x()[x.off()[row.cols[i]] + c]);
+        tail.check(y, r, c, sum);
+      }
+    }
+    y.check_gaps(tail.epilogue().mask);
+  });
+}
+
+inline void test_csr_dot(pyrt::CsrDotFn fn) {
+  int pattern = 0;
+  sweep_layers(true, [&](int rows, int k, int, const Finish& finish, bool specials) {
+    pattern = (pattern + 1) % static_cast<int>(Pattern::kCount);
+    // Columns far apart need fillers: entries of delta 255 and value 0.
+    const int spread = rng.chance(0.3) ? rng.between(2, 600) : 1;
+    what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " pattern " + std::to_string(pattern) +
+           " spread " + std::to_string(spread);
+    auto weight = sparse_rows(static_cast<Pattern>(pattern), rows, k);
+    std::vector<uint8_t> deltas;
+    for (SparseRow& row : weight) {
+      SparseRow filled;
+      int previous = -1;
+      for (size_t i = 0; i < row.cols.size(); ++i) {
+        const int col = row.cols[i] * spread + rng.below(spread);
+        for (; col - previous - 1 > 255; previous += 256) {
+          deltas.push_back(255);
+          filled.cols.push_back(previous + 256);
+          filled.values.push_back(0);
+        }
+        deltas.push_back(static_cast<uint8_t>(col - previous - 1));
+        filled.cols.push_back(col);
+        filled.values.push_back(row.values[i]);
+        previous = col;
+      }
+      row = filled;
+    }
+    SparseWeight w(weight);
+    Guarded<uint8_t> packed(deltas.size() + 8);
+    std::copy(deltas.begin(), deltas.end(), packed.data());
+    Guarded<float> x(static_cast<size_t>(k * spread + 16));
+    rng.fill(x);
+    if (specials) x[static_cast<size_t>(rng.below(k))] = special_value();
+    Output y(rows, 1, 1, rng.below(20));
+    const Tail tail(finish, y);
+    fn({packed.data(), w.values.data(), w.counts.data(), rows, x.data(), y.data(), y.stride(), tail.epilogue()});
+    for (int r = 0; r < rows; ++r) {
+      const SparseRow& row = weight[static_cast<size_t>(r)];
+      Sum sum;
+      for (size_t i = 0; i < row.cols.size(); ++i) sum.add(row.values[i], x[static_cast<size_t>(row.cols[i])]);
+      tail.check(y, r, 0, sum);
+    }
+    y.check_gaps(tail.epilogue().mask);
+  });
+}
+
+inline void test_depthwise(pyrt::DepthwiseFn fn) {
+  const auto run = [&](int, int taps, int cols, const Finish& finish, bool specials) {
+    if (taps > 130) taps = 9;
+    what = "taps " + std::to_string(taps) + " cols " + std::to_string(cols);
+    Guarded<float> w(static_cast<size_t>(taps));
+    rng.fill(w);
+    Columns x(taps, cols, specials);
+    Output y(1, cols, writable_columns(cols <= pyrt::kFewColumns, cols), rng.below(20));
+    const Tail tail(finish, y);
+    fn({w.data(), x.off(), taps, x.x(), y.data(), cols, tail.epilogue()});
+    for (int c = 0; c < cols; ++c) {
+      Sum sum;
+      for (int t = 0; t < taps; ++t) sum.add(w[static_cast<size_t>(t)], x.x()[x.off()[t] + c]);
+      tail.check(y, 0, c, sum);
+    }
+    y.check_gaps(tail.epilogue().mask);
+  };
+  sweep_layers(false, run);
+  sweep_layers(true, run);
+}
