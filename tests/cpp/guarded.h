@@ -54,8 +54,8 @@ class Guarded {
       if (p == data_) p += n_ * sizeof(T);
       if (p == inside_ + inner_) break;
       if (*p == kCanary) continue;
-      fail("a write %td bytes %s a buffer of %zu bytes", p < data_ ? data_ - p : p - data_, p < data_ ? "before" : "into",
-           n_ * sizeof(T));
+      fail("a write %td bytes %s a buffer of %zu bytes", p < data_ ? data_ - p : p - data_,
+           p < data_ ? "before" : "into", n_ * sizeof(T));
       break;
     }
     munmap(base_, mapped_);

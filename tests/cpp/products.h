@@ -11,7 +11,10 @@
 class Output {
  public:
   Output(int rows, int cols, int writable, int gap)
-      : rows_(rows), cols_(cols), writable_(writable), stride_(writable + gap),
+      : rows_(rows),
+        cols_(cols),
+        writable_(writable),
+        stride_(writable + gap),
         memory_(static_cast<size_t>((rows - 1) * stride_ + writable)) {}
 
   float* data() { return memory_.data(); }
@@ -22,8 +25,8 @@ class Output {
   float at(int r, int c) { return memory_[index(r, c)]; }
   void set(int r, int c, float v) { memory_[index(r, c)] = v; }
 
-  // Past its columns a kernel leaves the gaps of a padded plane, whose mask bits are 0, zero; and past the writable ones
-  // it leaves everything.
+  // Past its columns a kernel leaves the gaps of a padded plane, whose mask bits are 0, zero; and past the writable
+  // ones it leaves everything.
   void check_gaps(const uint8_t* mask) {
     for (int r = 0; r < rows_; ++r) {
       for (int c = cols_; c < stride_ && index(r, c) < memory_.size(); ++c) {
