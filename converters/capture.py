@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +63,7 @@ def _fake_inputs(program: ExportedProgram) -> list[torch.Tensor]:
 
 
 def _export(module: torch.nn.Module, args: Any, kwargs: Any, shapes: Any) -> ExportedProgram:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _errors_only("torch.fx.experimental.symbolic_shapes"):
         warnings.simplefilter("ignore")
         try:
             return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
@@ -117,6 +118,18 @@ def _batch_is_dynamic(shapes: Any) -> bool:
         for spec in specs
         if spec
     )
+
+
+@contextmanager
+def _errors_only(name: str) -> Iterator[None]:
+    """Keeps a logger from printing hundreds of lines about a size that torch.export cannot simplify."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager
