@@ -20,6 +20,8 @@ from pyruntime import _core
 from pyruntime.measure import peak_memory
 
 EPSILON = float(np.finfo(np.float32).eps)
+# The second does not pass its messages on to the first.
+TORCH_LOGGERS = ("torch", "torch.fx.experimental.symbolic_shapes")
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,13 @@ def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     dynamic = {0: Dim.AUTO} | ({2: Dim.AUTO, 3: Dim.AUTO} if len(case.sizes) > 1 else {})
     path = tmp_path_factory.mktemp("nets") / f"{case.name}.pyrt"
     heard = Listener()
-    logging.getLogger("torch").addHandler(heard)
+    for name in TORCH_LOGGERS:
+        logging.getLogger(name).addHandler(heard)
     try:
         report = converters.convert(module, example[:2], path, dynamic_shapes=(dynamic,), progress=False)
     finally:
-        logging.getLogger("torch").removeHandler(heard)
+        for name in TORCH_LOGGERS:
+            logging.getLogger(name).removeHandler(heard)
     yield Converted(case, module, copy.deepcopy(module).double(), report, heard.messages, path)
     path.unlink()
 
