@@ -63,25 +63,19 @@ def _affine_into_producer(graph: Graph, producer: Op, op: Op) -> bool:
         return True
     if producer.kind not in WEIGHTED or len(producer.inputs) > 1:
         return False
-    weight = producer.weights[0]
+    weight, scales = producer.weights[0], producer.weights[2:]
     if not np.array_equal(scale, np.ones_like(scale)):
         users = sum(weight in other.weights for other in graph.ops)
         if users > 1 or choose.has_codebook(weight.matrix.astype(np.float32)):
-            _bias_into_affine(producer, op)
-            return False
-        weight.matrix = weight.matrix * scale
+            # Scaled rows would not share their values any more: the scale is applied to the sums.
+            rows = producer.weights[2].matrix * scale if len(producer.weights) > 2 else scale
+            scales = [Weight(op.weights[0].name, rows, "vector")]
+        else:
+            weight.matrix = weight.matrix * scale
     bias = producer.weights[1].matrix if len(producer.weights) > 1 else 0.0
     name = producer.weights[1].name if len(producer.weights) > 1 else f"{producer.name}.bias"
-    producer.weights = [weight, Weight(name, bias * scale + shift, "vector")]
+    producer.weights = [weight, Weight(name, bias * scale + shift, "vector"), *scales]
     return True
-
-
-def _bias_into_affine(producer: Op, op: Op) -> None:
-    """Scaling rows would destroy a codebook, so the batch norm stays, and takes the bias."""
-    if len(producer.weights) == 2:
-        scale, shift = op.weights
-        moved = shift.matrix + producer.weights.pop().matrix.astype(np.float64) * scale.matrix
-        op.weights = [scale, Weight(shift.name, moved, "vector")]
 
 
 def _residual_into_producer(graph: Graph, producer: Op, op: Op) -> bool:
@@ -126,7 +120,7 @@ def _padding_into_conv(graph: Graph) -> None:
 
 def _remove_zero_bias(graph: Graph) -> None:
     for op in graph.ops:
-        if op.kind in WEIGHTED and len(op.weights) > 1 and not op.weights[1].matrix.any():
+        if op.kind in WEIGHTED and len(op.weights) == 2 and not op.weights[1].matrix.any():
             op.weights.pop()
 
 

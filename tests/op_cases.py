@@ -127,6 +127,37 @@ case(
     "conv_bn_relu",
     lambda: batch_norm(nn.Sequential(nn.Conv2d(6, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())),
 )
+def clustered(module: nn.Module) -> nn.Module:
+    """Weights of 16 values, which a folded batch norm would destroy."""
+    for m in module.modules():
+        if isinstance(m, (nn.Conv2d, nn.Linear)):
+            m.weight.data = (m.weight.data / m.weight.data.abs().max() * 7).round() / 32
+    return batch_norm(module)
+
+
+class ClusteredResidual(nn.Module):
+    """conv + bn + residual + relu, twice, with clustered weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(6, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.conv2, self.bn2 = nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)) + x)
+        return F.relu(self.bn2(self.conv2(x)) + x)
+
+
+case("clustered_conv_bn_residual", lambda: clustered(ClusteredResidual()))
+case(
+    "clustered_depthwise_bn",
+    lambda: clustered(nn.Sequential(nn.Conv2d(6, 6, 3, groups=6, bias=False), nn.BatchNorm2d(6), nn.ReLU6())),
+)
+case(
+    "clustered_linear_bn",
+    lambda: clustered(nn.Sequential(nn.Linear(12, 40), nn.BatchNorm1d(40), nn.Sigmoid())),
+    random((3, 12)),
+)
 case("depthwise_bn", lambda: batch_norm(nn.Sequential(nn.Conv2d(6, 6, 3, groups=6), nn.BatchNorm2d(6))))
 case(
     "linear_bn",

@@ -24,8 +24,8 @@ VALUES, BOOK, INDEX, ROW_TABLE, COLS = 1, 2, 3, 4, 5
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
 OP_TABLE = {
-    1: ("linear", (1, 2), (1, 2), 3),
-    2: ("conv2d", (1, 2), (1, 2), 13),
+    1: ("linear", (1, 2), (1, 3), 3),
+    2: ("conv2d", (1, 2), (1, 3), 13),
     3: ("unary", (1, 1), (0, 0), 3),
     4: ("binary", (2, 2), (0, 0), 4),
     5: ("scalar", (1, 1), (0, 0), 6),
@@ -501,17 +501,27 @@ def _activate(op: Op, at: int, y: torch.Tensor) -> torch.Tensor:
     return functions[code](y)
 
 
+def _finish_product(
+    op: Op, y: torch.Tensor, x: list[torch.Tensor], w: list[torch.Tensor], per_row: tuple[int, ...]
+) -> torch.Tensor:
+    """act(scale * y + bias + residual); bias and scale have one element per row."""
+    if len(w) > 2:
+        y = y * w[2].reshape(per_row)
+    if len(w) > 1:
+        y = y + w[1].reshape(per_row)
+    return _activate(op, 0, y + x[1] if len(x) > 1 else y)
+
+
 def _run_op(op: Op, x: list[torch.Tensor], w: list[torch.Tensor], file: File) -> torch.Tensor:
     if op.kind == "linear":
-        y = F.linear(x[0], w[0], w[1].flatten() if len(w) > 1 else None)
-        return _activate(op, 0, y + x[1] if len(x) > 1 else y)
+        return _finish_product(op, F.linear(x[0], w[0]), x, w, (-1,))
     if op.kind == "conv2d":
         kh, kw, sh, sw, top, left, bottom, right, dh, dw = op.ints(3)
         groups = file.tensors[op.tensors[0]].groups
         weight = w[0].reshape(len(w[0]), -1, kh, kw)
         padded = F.pad(x[0], (left, right, top, bottom))
-        y = F.conv2d(padded, weight, w[1].flatten() if len(w) > 1 else None, (sh, sw), 0, (dh, dw), groups)
-        return _activate(op, 0, y + x[1] if len(x) > 1 else y)
+        y = F.conv2d(padded, weight, None, (sh, sw), 0, (dh, dw), groups)
+        return _finish_product(op, y, x, w, (-1, 1, 1))
     if op.kind == "unary":
         return _activate(op, 0, x[0])
     if op.kind == "binary":

@@ -16,8 +16,9 @@ namespace pyrt {
 constexpr int kPanel = 16;      // rows of a weight panel
 constexpr int kFewColumns = 8;  // up to here a product uses the `few` form of its family
 
-// What happens to a sum on its way to memory: y = mask(act(sum + bias + residual)).
+// What happens to a sum on its way to memory: y = mask(act(scale*sum + bias + residual)).
 struct Epilogue {
+  const float* scale = nullptr;     // one per row, or null
   const float* bias = nullptr;      // one per row, or null
   const float* residual = nullptr;  // laid out as y, or null
   const uint8_t* mask = nullptr;    // a bit per column, 0 = store zero (the gaps of a padded plane); null = all ones
@@ -118,15 +119,15 @@ struct ReduceRowsArgs {
 };
 using ReduceRowsFn = void (*)(const ReduceRowsArgs&);
 
-// Column deltas of consecutive rows -> offsets: off[i] = table[col_i], or col_i * stride without a table; col is counted
-// anew in every row.
+// Column deltas of consecutive rows -> offsets: off[i] = table[col_i], or col_i * stride without a table; col is
+// counted anew in every row.
 struct ExpandColsArgs {
   const void* deltas;      // u8 or u16, by function
   const uint32_t* counts;  // [rows]
   int rows;
-  const int32_t* table;    // [K], or null
+  const int32_t* table;  // [K], or null
   int32_t stride;
-  int32_t* off;            // [sum of counts]
+  int32_t* off;  // [sum of counts]
 };
 using ExpandColsFn = void (*)(const ExpandColsArgs&);
 
@@ -137,6 +138,7 @@ struct ExpandIndexArgs {
   int bits;               // 1..8
   int64_t n;
   const float* book;
+  int book_size;  // 1..256; every index is below it
   float* out;
 };
 using ExpandIndexFn = void (*)(const ExpandIndexArgs&);
@@ -154,7 +156,9 @@ using HuffmanFn = void (*)(const HuffmanArgs&);
 // Everything a model runs on, one function per family.
 struct Kernels {
   Isa isa;
-#define PYRT_FAMILY(family, type) type family; const char* family##_name;
+#define PYRT_FAMILY(family, type) \
+  type family;                    \
+  const char* family##_name;
 #include "kernels/families.def"
 #undef PYRT_FAMILY
 };
@@ -169,7 +173,7 @@ struct KernelEntry {
   const char* family;
   const char* name;  // <family>_<tile>__<isa>
   Isa isa;
-  void (*fn)();      // cast to the family's type
+  void (*fn)();  // cast to the family's type
 };
 const KernelEntry* kernel_table(size_t* count);
 

@@ -39,6 +39,7 @@ inline bool ref_masked(const uint8_t* mask, int64_t col) { return mask && !((mas
 
 inline float ref_finish(const Epilogue& e, double sum, int row, int col, ptrdiff_t y_stride) {
   if (ref_masked(e.mask, col)) return 0.0f;
+  if (e.scale) sum *= static_cast<double>(e.scale[row]);
   if (e.bias) sum += static_cast<double>(e.bias[row]);
   if (e.residual) sum += static_cast<double>(e.residual[row * y_stride + col]);
   return ref_act(e.act, sum);

@@ -16,7 +16,7 @@ struct Signature {
   int min_inputs, max_inputs, min_tensors, max_tensors, attrs;
 };
 const Signature kSignatures[] = {
-    {0, 0, 0, 0, 0},     {1, 2, 1, 2, 3},     {1, 2, 1, 2, 13},    {1, 1, 0, 0, 3},  {2, 2, 0, 0, 4},
+    {0, 0, 0, 0, 0},     {1, 2, 1, 3, 3},     {1, 2, 1, 3, 13},    {1, 1, 0, 0, 3},  {2, 2, 0, 0, 4},
     {1, 1, 0, 0, 6},     {1, 1, 2, 2, 3},     {1, 1, 0, 0, 12},    {1, 1, 0, 0, 3},  {1, 255, 0, 0, 1},
     {1, 1, 0, 0, 4},     {1, 1, 0, 0, kAny},  {1, 1, 0, 0, kAny},  {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny},
     {1, 1, 0, 0, 2},     {1, 1, 0, 0, 6},     {0, 0, 1, 1, kAny}};
@@ -66,6 +66,7 @@ class OpCheck {
   bool is_axis(int32_t a) const { return a >= 0 && a < rank_; }
 
   static constexpr int32_t kMaxSize = 1 << 20;
+  static constexpr int64_t kMaxTaps = 1 << 16;
 
   Status attributes() const {
     switch (s_.kind) {
@@ -85,8 +86,13 @@ class OpCheck {
         return axis_ >= 0 && act_ok(0) ? Status() : error("needs a channel axis and a known activation");
       case OpKind::kPool2d:
         if (!image() || s_.attrs[0] > 1 || !all_in(1, 5, 1, kMaxSize) || !all_in(5, 7, 0, kMaxSize) ||
-            !all_in(7, 9, 1, kMaxSize) || !all_in(9, 11, 0, 1) || i32(5) > i32(1) * i32(7) || i32(6) > i32(2) * i32(8)) {
+            !all_in(7, 9, 1, kMaxSize) || !all_in(9, 11, 0, 1)) {
           return error("attribute out of range");
+        }
+        // Torch's rule; past it whole windows would lie in the padding.
+        for (uint32_t d = 0; d < 2; ++d) {
+          const int64_t span = int64_t{i32(1 + d) - 1} * i32(7 + d) + 1;
+          if (2 * i32(5 + d) > span) return error("padding is more than half the window");
         }
         return {};
       case OpKind::kAdaptivePool2d:
@@ -125,8 +131,8 @@ class OpCheck {
     const bool conv = s_.kind == OpKind::kConv2d;
     if (!act_ok(0)) return error("unknown activation");
     if (conv ? !image() : axis_ < 0 || axis_ != rank_ - 1) return error("wrong rank or channel axis");
-    if (s_.weights.size() > 1 && !s_.weights[1]->vector_of(w.rows)) {
-      return error("the bias must be an f32 vector with an element per row");
+    for (size_t i = 1; i < s_.weights.size(); ++i) {
+      if (!s_.weights[i]->vector_of(w.rows)) return error("bias and scale must be f32 vectors with an element per row");
     }
     if (s_.inputs.size() > 1 && (in_rank_[1] != rank_ || in_axis_[1] != axis_)) return error("the residual has another rank");
     if (w.structure != Weights::kRows && w.cols > (1 << 28)) return error("too many columns");
@@ -137,7 +143,12 @@ class OpCheck {
       return error("attribute out of range");
     }
     const int64_t taps = int64_t{i32(3)} * i32(4);
+    if (taps > kMaxTaps) return error("a kernel of more than 65536 taps");
     if (w.cols % taps != 0) return error("the weight's columns are not channels x kernel");
+    if (w.structure == Weights::kCsr && w.cols > (1 << 24)) return error("too many columns");
+    // A strided convolution splits its input into phases, each with all channels.
+    const int64_t phases = int64_t{i32(3) > 1 ? i32(5) : 1} * (i32(4) > 1 ? i32(6) : 1);
+    if (w.cols / taps * w.groups > INT32_MAX / phases) return error("channels x stride is too large");
     if (w.structure == Weights::kRows && (w.cols != taps || taps > 1024)) {
       return error("a rows weight is for one channel per group and at most 1024 taps");
     }

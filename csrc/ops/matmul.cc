@@ -37,6 +37,7 @@ class MatmulOp : public Op {
     Attrs attrs(spec);
     act_ = attrs.act();
     bias_ = spec.weights.size() > 1 ? spec.weights[1]->values : nullptr;
+    scale_ = spec.weights.size() > 2 ? spec.weights[2]->values : nullptr;
     conv_ = spec.kind == OpKind::kConv2d;
     if (!conv_) return;
     kh_ = attrs.i32(), kw_ = attrs.i32();
@@ -228,6 +229,7 @@ class MatmulOp : public Op {
     Epilogue e;
     e.act = act_;
     if (bias_) e.bias = bias_ + row;
+    if (scale_) e.scale = scale_ + row;
     if (in.size() > 1) e.residual = in[1]->row(row) + col;
     if (out->mask) e.mask = out->mask + col / 8;
     return e;
@@ -235,16 +237,18 @@ class MatmulOp : public Op {
 
   static void decode_symbols(const RunContext& ctx, const CodedStream& code, int64_t chunk, int64_t n, uint8_t* out) {
     const uint32_t begin = code.offset[chunk];
-    ctx.kernels->huffman_u8({code.table, code.data + begin, code.offset[chunk + 1] - begin, static_cast<size_t>(n), out});
+    ctx.kernels->huffman_u8(
+        {code.table, code.data + begin, code.offset[chunk + 1] - begin, static_cast<size_t>(n), out});
   }
 
   // Codebook entries [first, first + n) of the tensor, which are chunk `chunk` of the stream if it is Huffman-coded.
   void decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, const Tile& tile) const {
     if (w_.index) {
-      ctx.kernels->expand_index_f32({w_.index, static_cast<uint64_t>(first), w_.index_bits, n, w_.book, tile.values});
+      ctx.kernels->expand_index_f32(
+          {w_.index, static_cast<uint64_t>(first), w_.index_bits, n, w_.book, w_.book_size, tile.values});
     } else {
       decode_symbols(ctx, w_.index_code, chunk, n, tile.symbols);
-      ctx.kernels->expand_index_f32({tile.symbols, 0, 8, n, w_.book, tile.values});
+      ctx.kernels->expand_index_f32({tile.symbols, 0, 8, n, w_.book, w_.book_size, tile.values});
     }
   }
 
@@ -268,8 +272,8 @@ class MatmulOp : public Op {
             decode_values(ctx, panel * blocks + b, entry, k * kPanel, tile);
             values = tile.values;
           }
-          gemm({values, offsets_.data() + k0, static_cast<int>(k), group_x(panel) + col, out->row(row) + col, out->plane,
-                static_cast<int>(panel_rows(panel)), cols, b == 0, b == blocks - 1, epilogue(row, col)});
+          gemm({values, offsets_.data() + k0, static_cast<int>(k), group_x(panel) + col, out->row(row) + col,
+                out->plane, static_cast<int>(panel_rows(panel)), cols, b == 0, b == blocks - 1, epilogue(row, col)});
         }
       }
     }
@@ -300,7 +304,8 @@ class MatmulOp : public Op {
       expand({deltas, tile.counts, static_cast<int>(rows), linear_ ? nullptr : offsets_.data(),
               static_cast<int32_t>(source_->plane), tile.off});
       csr({tile.off, values, tile.counts, static_cast<int>(rows), group_x(panel) + range.col, out->row(row) + range.col,
-           out->plane, static_cast<int>(range.col_end - range.col), static_cast<int>(w_.cols), epilogue(row, range.col)});
+           out->plane, static_cast<int>(range.col_end - range.col), static_cast<int>(w_.cols),
+           epilogue(row, range.col)});
     }
   }
 
@@ -325,12 +330,12 @@ class MatmulOp : public Op {
         const float* w = w_.values + row * w_.cols;
         if (!w_.values) {
           const auto first = static_cast<uint64_t>(row * w_.cols);
-          ctx.kernels->expand_index_f32({w_.index, first, w_.index_bits, w_.cols, w_.book, taps});
+          ctx.kernels->expand_index_f32({w_.index, first, w_.index_bits, w_.cols, w_.book, w_.book_size, taps});
           w = taps;
         }
         ctx.kernels->depthwise_f32({w, offsets_.data(), static_cast<int>(w_.cols),
-                                    source_->row(row / multiplier * planes), out->row(row),
-                                    static_cast<int>(out->cols), epilogue(row, 0)});
+                                    source_->row(row / multiplier * planes), out->row(row), static_cast<int>(out->cols),
+                                    epilogue(row, 0)});
       }
     });
   }
@@ -365,7 +370,7 @@ class MatmulOp : public Op {
 
   const Weights& w_;
   Activation act_;
-  const float* bias_ = nullptr;
+  const float *bias_ = nullptr, *scale_ = nullptr;
   bool conv_ = false;
   int64_t kh_ = 1, kw_ = 1, sh_ = 1, sw_ = 1, dh_ = 1, dw_ = 1;
   Halo pad_;

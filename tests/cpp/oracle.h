@@ -52,6 +52,15 @@ struct Sum {
     ++terms;
   }
   void add(float a, float b) { add(static_cast<double>(a) * static_cast<double>(b)); }
+  void scale(double factor) {
+    value *= factor;
+    magnitude *= std::fabs(factor);
+    ++terms;
+  }
+  void scale(double factor) {
+    value *= factor;
+    magnitude *= std::fabs(factor);
+  }
   // Rounding errors of n float additions in any order grow like sqrt(n) when they are independent.
   double error() const {
     const double bound = kEps * magnitude * (2 + std::sqrt(static_cast<double>(terms)));

@@ -48,9 +48,11 @@ class Output {
 // What the layer does after the sum.
 struct Finish {
   Activation act;
-  bool bias = false, residual = false, mask = false;
+  bool bias = false, residual = false, mask = false, scale = false;
 
-  static Finish random() { return {random_activation(), rng.coin(), rng.chance(0.3), rng.chance(0.3)}; }
+  static Finish random() {
+    return {random_activation(), rng.coin(), rng.chance(0.3), rng.chance(0.3), rng.chance(0.3)};
+  }
 };
 
 // An Epilogue with memory of its own.
@@ -59,6 +61,16 @@ class Tail {
   Tail(const Finish& finish, const Output& y) {
     epilogue_.act = finish.act;
     const auto rows = static_cast<size_t>(y.rows());
+    if (finish.scale) {
+      scale_ = std::make_unique<Guarded<float>>(rows);
+      rng.fill(*scale_);
+      epilogue_.scale = scale_->data();
+    }
+    if (finish.scale) {
+      scale_ = std::make_unique<Guarded<float>>(rows);
+      rng.fill(*scale_);
+      epilogue_.scale = scale_->data();
+    }
     if (finish.bias) {
       bias_ = std::make_unique<Guarded<float>>(rows);
       rng.fill(*bias_);
@@ -88,6 +100,8 @@ class Tail {
       if (got != 0.0f) fail("row %d, column %d: masked, but %g", r, c, static_cast<double>(got));
       return;
     }
+    if (epilogue_.scale) sum.scale(static_cast<double>(epilogue_.scale[r]));
+    if (epilogue_.scale) sum.scale(static_cast<double>(epilogue_.scale[r]));
     if (epilogue_.bias) sum.add(static_cast<double>(epilogue_.bias[r]));
     if (epilogue_.residual) sum.add(static_cast<double>(epilogue_.residual[r * y.stride() + c]));
     check_act(epilogue_.act, r, c, sum, got);
@@ -99,7 +113,7 @@ class Tail {
   }
 
  private:
-  std::unique_ptr<Guarded<float>> bias_, residual_;
+  std::unique_ptr<Guarded<float>> scale_, bias_, residual_;
   std::unique_ptr<Guarded<uint8_t>> mask_;
   Epilogue epilogue_;
 };
@@ -165,8 +179,8 @@ void sweep_layers(bool few, const Run& run) {
   run(16, 4099, few ? 1 : 9, Finish::random(), false);
   run(5, 2999, few ? 3 : 33, Finish::random(), false);
   for (const Activation& act : kActivations) {
-    for (int bits = 0; bits < 8; ++bits) {
-      const Finish finish{act, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
+    for (int bits = 0; bits < 16; ++bits) {
+      const Finish finish{act, (bits & 8) != 0, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
       run(rng.between(1, 16), rng.between(1, 40), random_columns(few), finish, false);
       run(rng.between(1, 16), rng.between(1, 12), random_columns(few), finish, true);
     }

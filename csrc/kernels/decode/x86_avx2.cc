@@ -17,11 +17,6 @@ uint64_t load64(const uint8_t* p) {
   return v;
 }
 
-// Eight indices from the low 8*bits bits of a word.
-__m256i unpack8(uint64_t window, uint64_t spread) {
-  return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(_pdep_u64(window, spread))));
-}
-
 }  // namespace
 
 void expand_cols_u8_8__avx2(const ExpandColsArgs& a) {
@@ -48,35 +43,42 @@ void expand_cols_u8_8__avx2(const ExpandColsArgs& a) {
   }
 }
 
-// pdep puts each index into a byte of its own; books of up to 8 entries are looked up inside a register, larger ones
-// are gathered from L1.
+// Books of up to 16 entries are looked up in registers; for larger ones eight scalar loads beat a gather.
 void expand_index_f32_8__avx2(const ExpandIndexArgs& a) {
-  const uint64_t spread = 0x0101010101010101ull * ((1u << a.bits) - 1);
   const auto bits = static_cast<uint64_t>(a.bits);
+  const uint32_t mask = (1u << a.bits) - 1;
   uint64_t bit = a.first * bits;
   int64_t i = 0;
-  // An unaligned word holds 57 bits from any bit position: enough for eight indices of 7 bits; of 8 bits they are aligned.
-  if (a.bits <= 3) {
-    float small[8] = {};
-    std::memcpy(small, a.book, sizeof(float) << a.bits);
-    const __m256 book = _mm256_loadu_ps(small);
+  // An unaligned word holds 57 bits from any bit position: enough for eight indices of 7 bits; of 8 bits they are
+  // aligned.
+  if (a.book_size <= 16) {
+    float book[16] = {};
+    std::memcpy(book, a.book, static_cast<size_t>(a.book_size) * sizeof(float));
+    const __m256 low = _mm256_loadu_ps(book), high = _mm256_loadu_ps(book + 8);
+    const uint64_t spread = 0x0101010101010101ull * mask;
     for (; i + 8 <= a.n; i += 8, bit += 8 * bits) {
-      const __m256i index = unpack8(load64(a.packed + bit / 8) >> (bit % 8), spread);
-      _mm256_storeu_ps(a.out + i, _mm256_permutevar8x32_ps(book, index));
+      // pdep puts each index into a byte of its own.
+      const uint64_t bytes = _pdep_u64(load64(a.packed + bit / 8) >> (bit % 8), spread);
+      const __m256i index = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(bytes)));
+      // Bit 3 of the index, moved to the sign, picks the half of the book.
+      const __m256 half = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
+      const __m256 values =
+          _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index), _mm256_permutevar8x32_ps(high, index), half);
+      _mm256_storeu_ps(a.out + i, values);
     }
   } else {
     for (; i + 8 <= a.n; i += 8, bit += 8 * bits) {
-      const __m256i index = unpack8(load64(a.packed + bit / 8) >> (bit % 8), spread);
-      _mm256_storeu_ps(a.out + i, _mm256_i32gather_ps(a.book, index, 4));
+      uint64_t window = load64(a.packed + bit / 8) >> (bit % 8);
+#pragma GCC unroll 8
+      for (int k = 0; k < 8; ++k, window >>= bits) a.out[i + k] = a.book[window & mask];
     }
   }
-  const uint32_t mask = (1u << a.bits) - 1;
   for (; i < a.n; ++i, bit += bits) a.out[i] = a.book[(load64(a.packed + bit / 8) >> (bit % 8)) & mask];
 }
 
-// The four bit strings advance side by side, so that one's table look-up hides behind the others'. 4 symbols of at most
-// 12 bits fit into what an unaligned 64-bit load gives past the first 7 bits.
-void huffman_u8_4__avx2(const HuffmanArgs& a) {
+// The four bit strings advance side by side, so that one's table look-up hides behind the others'. Four symbols of at
+// most 12 bits fit into what an unaligned 64-bit load gives past the first 7 bits.
+void huffman_u8_4x4__avx2(const HuffmanArgs& a) {
   if (a.n == 0) return;
   uint16_t sizes[kHuffmanStrings - 1];
   std::memcpy(sizes, a.chunk, sizeof sizes);
@@ -84,36 +86,39 @@ void huffman_u8_4__avx2(const HuffmanArgs& a) {
   in[0] = a.chunk + sizeof sizes;
   for (int j = 1; j < kHuffmanStrings; ++j) in[j] = in[j - 1] + sizes[j - 1];
   const size_t q = huffman_string_begin(a.n, 1);
-  const uint16_t* const table = a.table.entries;
-  const uint32_t mask = (1u << a.table.bits) - 1;
-  uint64_t bit[kHuffmanStrings] = {};
-  uint8_t* out = a.out;
-  // The last string may be shorter than q; all four run together as far as it goes.
-  const size_t last = huffman_string_begin(a.n, kHuffmanStrings) - huffman_string_begin(a.n, 3);
+  // The last string may be shorter than q, or the last ones empty; all four run together as far as it goes.
+  const size_t last = a.n - huffman_string_begin(a.n, 3);
   const size_t together = a.n >= 3 * q ? last / 4 * 4 : 0;
+  const uint16_t* const table = a.table.entries;
+  const uint64_t mask = (1u << a.table.bits) - 1;
+  const uint8_t *in0 = in[0], *in1 = in[1], *in2 = in[2], *in3 = in[3];
+  uint8_t *out0 = a.out, *out1 = out0 + q, *out2 = out1 + q, *out3 = out2 + q;
+  uint64_t bit0 = 0, bit1 = 0, bit2 = 0, bit3 = 0;
+  // Plain variables instead of arrays: GCC would keep arrays in memory.
+  const auto step = [&](uint64_t& window, uint64_t& bit, uint8_t* out) {
+    const uint32_t entry = table[window & mask];
+    *out = static_cast<uint8_t>(entry);
+    window >>= entry >> 8;
+    bit += entry >> 8;
+  };
   for (size_t i = 0; i < together; i += 4) {
+    uint64_t w0 = load64(in0 + bit0 / 8) >> (bit0 % 8), w1 = load64(in1 + bit1 / 8) >> (bit1 % 8);
+    uint64_t w2 = load64(in2 + bit2 / 8) >> (bit2 % 8), w3 = load64(in3 + bit3 / 8) >> (bit3 % 8);
 #pragma GCC unroll 4
-    for (int j = 0; j < kHuffmanStrings; ++j) {
-      uint64_t window = load64(in[j] + bit[j] / 8) >> (bit[j] % 8);
-      uint64_t used = 0;
-      uint32_t symbols = 0;
-#pragma GCC unroll 4
-      for (int s = 0; s < 4; ++s) {
-        const uint32_t entry = table[window & mask];
-        symbols |= (entry & 0xff) << (8 * s);
-        window >>= entry >> 8;
-        used += entry >> 8;
-      }
-      bit[j] += used;
-      std::memcpy(out + static_cast<size_t>(j) * q + i, &symbols, 4);
+    for (size_t k = i; k < i + 4; ++k) {
+      step(w0, bit0, out0 + k);
+      step(w1, bit1, out1 + k);
+      step(w2, bit2, out2 + k);
+      step(w3, bit3, out3 + k);
     }
   }
+  const uint64_t bits[kHuffmanStrings] = {bit0, bit1, bit2, bit3};
   for (int j = 0; j < kHuffmanStrings; ++j) {
-    const size_t begin = huffman_string_begin(a.n, j), end = huffman_string_begin(a.n, j + 1);
-    for (size_t i = begin + together; i < end; ++i) {
-      const uint32_t entry = table[(load64(in[j] + bit[j] / 8) >> (bit[j] % 8)) & mask];
-      out[i] = static_cast<uint8_t>(entry);
-      bit[j] += entry >> 8;
+    uint64_t bit = bits[j];
+    const size_t end = huffman_string_begin(a.n, j + 1);
+    for (size_t i = huffman_string_begin(a.n, j) + together; i < end; ++i) {
+      uint64_t window = load64(in[j] + bit / 8) >> (bit % 8);
+      step(window, bit, a.out + i);
     }
   }
 }

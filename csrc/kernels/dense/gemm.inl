@@ -128,7 +128,7 @@ inline void gemm_few_tile(const GemmArgs& a, int c0) {
     }
     Epilogue e = a.epilogue;
     if (N == 1 && !e.residual && !e.mask && e.act.code <= Act::kClamp) {
-      float v = row[0] + (e.bias ? e.bias[r] : 0.0f);
+      float v = row[0] * (e.scale ? e.scale[r] : 1.0f) + (e.bias ? e.bias[r] : 0.0f);
       if (e.act.code == Act::kClamp) v = v < e.act.p0 ? e.act.p0 : v > e.act.p1 ? e.act.p1 : v;
       y[0] = v;
       continue;

@@ -97,8 +97,7 @@ __attribute__((noinline)) typename V::reg apply_act(const Activation& act, typen
     case Act::kSilu: return V::mul(x, vsigmoid<V>(x));
     case Act::kHardswish: return V::div(V::mul(x, vclamp<V>(V::add(x, V::set1(3.0f)), 0.0f, 6.0f)), V::set1(6.0f));
     case Act::kHardsigmoid: return V::div(vclamp<V>(V::add(x, V::set1(3.0f)), 0.0f, 6.0f), V::set1(6.0f));
-    case Act::kGelu:
-      return V::mul(V::mul(x, half), V::add(one, verf<V>(V::mul(x, V::set1(0.70710678f)))));
+    case Act::kGelu: return V::mul(V::mul(x, half), V::add(one, verf<V>(V::mul(x, V::set1(0.70710678f)))));
     case Act::kGeluTanh: {
       const auto cube = V::mul(V::mul(x, x), x);
       const auto inner = V::mul(V::set1(0.79788456f), V::fma(V::set1(0.044715f), cube, x));
@@ -127,6 +126,7 @@ class RowStore {
       : act_(e.act),
         residual_(e.residual ? e.residual + row * y_stride : nullptr),
         mask_(e.mask),
+        scale_(V::set1(e.scale ? e.scale[row] : 1.0f)),
         bias_(V::set1(e.bias ? e.bias[row] : 0.0f)) {
     const bool clamp = act_.code == Act::kClamp;
     low_ = V::set1(clamp ? act_.p0 : -std::numeric_limits<float>::infinity());
@@ -135,13 +135,13 @@ class RowStore {
   }
 
   typename V::reg finish(typename V::reg sum, int64_t col) const {
-    sum = V::add(sum, bias_);
+    sum = V::fma(sum, scale_, bias_);
     if (residual_) sum = V::add(sum, V::load(residual_ + col));
     return act_and_mask(sum, col);
   }
   // As finish, for the first n columns of a vector: reads no residual past them.
   typename V::reg finish_first(typename V::reg sum, int64_t col, int n) const {
-    sum = V::add(sum, bias_);
+    sum = V::fma(sum, scale_, bias_);
     if (residual_) sum = V::add(sum, V::load_first(residual_ + col, n));
     return act_and_mask(sum, col);
   }
@@ -155,7 +155,7 @@ class RowStore {
   const Activation& act_;
   const float* residual_;
   const uint8_t* mask_;
-  typename V::reg bias_, low_, high_;
+  typename V::reg scale_, bias_, low_, high_;
   bool slow_;
 };
 
