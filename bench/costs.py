@@ -3,8 +3,9 @@
     python bench/costs.py            # prints the table
     python bench/costs.py --write    # and writes it
 
-Every encoding runs linear layers of several sizes at 1 and at 64 columns, on one thread; the three costs of the model
-`time = layer_ns + entries * (entry_ns + (columns - 1) * column_ns)` are fitted to the best of many runs.
+Every encoding runs linear layers of several sizes at 1 and at 64 columns, on one thread; the three costs
+of the model `time = layer_ns + entries * (entry_ns + (columns - 1) * column_ns)` are fitted to the best
+of many runs.
 """
 
 from __future__ import annotations
@@ -58,7 +59,11 @@ def layer_of(kind: str, rows: int, cols: int) -> tuple[nn.Module, tuple[int, ...
     """A layer whose weight suits the encoding, and the shape of one input column (or image)."""
     zeros, values = WEIGHTS[kind]
     depthwise = kind.startswith("rows")
-    layer = nn.Conv2d(rows, rows, 3, padding=1, groups=rows, bias=False) if depthwise else nn.Linear(cols, rows, bias=False)
+    layer = (
+        nn.Conv2d(rows, rows, 3, padding=1, groups=rows, bias=False)
+        if depthwise
+        else nn.Linear(cols, rows, bias=False)
+    )
     with torch.no_grad():
         if values:
             index = (torch.rand(layer.weight.shape) ** 2 * values).long()
@@ -107,7 +112,9 @@ def measure(kind: str) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", action="store_true", help="write converters/costs.json")
     arguments = parser.parse_args()
     table = json.loads(TABLE.read_text())
