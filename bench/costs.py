@@ -123,7 +123,7 @@ def main() -> None:
         print(f"{kind:28}", table["encodings"][kind], flush=True)
     if arguments.write:
         table["measured"] = True
-        table["cpu"] = f"{platform.machine()}, {pyruntime.available_isas()[-1]}, one thread"
+        table["cpu"] = f"{platform.machine()}, {pyruntime._core.available_isas()[-1]}, one thread"
         TABLE.write_text(json.dumps(table, indent=2) + "\n")
 
 
