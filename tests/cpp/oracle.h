@@ -55,11 +55,6 @@ struct Sum {
   void scale(double factor) {
     value *= factor;
     magnitude *= std::fabs(factor);
-    ++terms;
-  }
-  void scale(double factor) {
-    value *= factor;
-    magnitude *= std::fabs(factor);
   }
   // Rounding errors of n float additions in any order grow like sqrt(n) when they are independent.
   double error() const {

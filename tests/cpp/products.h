@@ -66,11 +66,6 @@ class Tail {
       rng.fill(*scale_);
       epilogue_.scale = scale_->data();
     }
-    if (finish.scale) {
-      scale_ = std::make_unique<Guarded<float>>(rows);
-      rng.fill(*scale_);
-      epilogue_.scale = scale_->data();
-    }
     if (finish.bias) {
       bias_ = std::make_unique<Guarded<float>>(rows);
       rng.fill(*bias_);
@@ -100,7 +95,6 @@ class Tail {
       if (got != 0.0f) fail("row %d, column %d: masked, but %g", r, c, static_cast<double>(got));
       return;
     }
-    if (epilogue_.scale) sum.scale(static_cast<double>(epilogue_.scale[r]));
     if (epilogue_.scale) sum.scale(static_cast<double>(epilogue_.scale[r]));
     if (epilogue_.bias) sum.add(static_cast<double>(epilogue_.bias[r]));
     if (epilogue_.residual) sum.add(static_cast<double>(epilogue_.residual[r * y.stride() + c]));
