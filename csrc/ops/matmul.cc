@@ -255,14 +255,17 @@ class MatmulOp : public Op {
   void run_panels(const RunContext& ctx, int part, const Range& range) const {
     Bump bump(ctx.thread_scratch(part));
     const Tile tile(w_, largest_panel_, &bump);
-    const GemmFn gemm = few_ ? ctx.kernels->gemm_f32_few : ctx.kernels->gemm_f32;
     // A block of X, kBlockK rows of `width` columns, stays in half of L2 while all panels pass over it.
     const int64_t block_k = few_ && w_.values ? w_.cols : kBlockK;
     const int64_t fit = cache_sizes().l2 / 2 / static_cast<int64_t>(sizeof(float)) / std::min(w_.cols, kBlockK);
     const int64_t width = std::max<int64_t>(fit / 48 * 48, 48);
     const int64_t blocks = ceil_div(w_.cols, block_k);
     for (int64_t col = range.col; col < range.col_end; col += width) {
-      const int cols = static_cast<int>(std::min(width, range.col_end - col));
+      const int64_t cols = std::min(width, range.col_end - col);
+      // A vector of 16 columns costs 16 multiply-adds per panel and weight column, however few of them are used; the
+      // `few` form costs one per column. So it takes all of a narrow product, and the narrow end of a wide one.
+      const int64_t odd = cols % 16;
+      const int64_t tail = few_ ? cols : col + cols == out->cols && odd <= kFewColumns ? odd : 0;
       for (int64_t b = 0; b < blocks; ++b) {
         const int64_t k0 = b * block_k, k = std::min(block_k, w_.cols - k0);
         for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
@@ -272,8 +275,13 @@ class MatmulOp : public Op {
             decode_values(ctx, panel * blocks + b, entry, k * kPanel, tile);
             values = tile.values;
           }
-          gemm({values, offsets_.data() + k0, static_cast<int>(k), group_x(panel) + col, out->row(row) + col,
-                out->plane, static_cast<int>(panel_rows(panel)), cols, b == 0, b == blocks - 1, epilogue(row, col)});
+          const auto product = [&](GemmFn gemm, int64_t c, int64_t n) {
+            if (n == 0) return;
+            gemm({values, offsets_.data() + k0, static_cast<int>(k), group_x(panel) + c, out->row(row) + c, out->plane,
+                  static_cast<int>(panel_rows(panel)), static_cast<int>(n), b == 0, b == blocks - 1, epilogue(row, c)});
+          };
+          product(ctx.kernels->gemm_f32, col, cols - tail);
+          product(ctx.kernels->gemm_f32_few, col + cols - tail, tail);
         }
       }
     }
