@@ -34,6 +34,23 @@ uint64_t align(uint64_t offset) { return (offset + kAlignment - 1) & ~(kAlignmen
 
 std::string number(uint64_t n) { return std::to_string(n); }
 
+// Unicode 15, table 3-7: no overlong forms, no surrogates, at most U+10FFFF.
+bool valid_utf8(const uint8_t* p, uint64_t size) {
+  for (uint64_t i = 0; i < size;) {
+    const uint8_t lead = p[i++];
+    if (lead < 0x80) continue;
+    const int more = lead < 0xc2 ? 0 : lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : lead < 0xf5 ? 3 : 0;
+    if (more == 0 || size - i < static_cast<uint64_t>(more)) return false;
+    const uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80, high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    if (p[i] < low || p[i] > high) return false;
+    for (int k = 1; k < more; ++k) {
+      if (p[i + static_cast<uint64_t>(k)] >> 6 != 2) return false;
+    }
+    i += static_cast<uint64_t>(more);
+  }
+  return true;
+}
+
 }  // namespace
 
 File::~File() {
@@ -41,7 +58,8 @@ File::~File() {
 }
 
 Status File::open(const char* path) {
-  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: a named pipe must not wait for a writer before it is refused.
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     const Code code = errno == ENOENT ? Code::kNotFound : Code::kIo;
     return {code, std::string(path) + ": " + std::strerror(errno)};
@@ -161,7 +179,9 @@ Status File::check_strings() const {
   for (uint64_t i = 0; i < s.size; ++i) {
     run = bytes[i] ? run + 1 : 0;
     if (run > kMaxString) return invalid_file("section STRINGS: a string longer than 255 bytes");
+    if ((bytes[i] > 0 && bytes[i] < ' ') || bytes[i] == 0x7f) return invalid_file("section STRINGS: a control character");
   }
+  if (!valid_utf8(reinterpret_cast<const uint8_t*>(bytes), s.size)) return invalid_file("section STRINGS: not UTF-8");
   return {};
 }
 
@@ -226,6 +246,7 @@ Status File::check_ops() const {
     PYRT_RETURN_IF_ERROR(check_string(op.source, where));
     where += std::string(" (") + string(op.name) + ")";
     if (op.reserved0 != 0 || op.reserved1 != 0) return invalid_file(where + ": reserved bytes are not zero");
+    if (op.tensors > kMaxOpTensors) return invalid_file(where + ": more tensors than any op takes");
     const uint64_t operands = uint64_t{op.inputs} + op.outputs + op.tensors;
     PYRT_RETURN_IF_ERROR(check_words(op.operands, operands, where));
     PYRT_RETURN_IF_ERROR(check_words(op.attrs, op.attr_count, where));

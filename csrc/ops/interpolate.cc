@@ -30,6 +30,7 @@ class InterpolateOp : public Op {
     };
     const int64_t dims[4] = {x.dims[0], x.dims[1], size(size_h_, x.height, scale_h_), size(size_w_, x.width, scale_w_)};
     if (dims[2] < 1 || dims[3] < 1) return error("the scale leaves no pixel");
+    if (dims[2] > kMaxSize || dims[3] > kMaxSize) return error("the scale makes more than 1048576 rows or columns");
     set_out(4, dims);
     return {};
   }
@@ -69,6 +70,8 @@ class InterpolateOp : public Op {
   }
 
  private:
+  static constexpr int64_t kMaxSize = 1 << 20;  // bounds the tables of taps
+
   std::vector<Tap> taps(int64_t n, int64_t size, float scale) const {
     std::vector<Tap> result(static_cast<size_t>(size));
     float ratio = scale > 0 ? 1.0f / scale : static_cast<float>(n) / static_cast<float>(size);

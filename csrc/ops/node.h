@@ -44,6 +44,8 @@ struct Node {
   Node* storage = nullptr;  // the node whose memory this one lies in, or null
   int64_t channel = 0;      // first channel there
   bool in_place = false;    // written over `storage`, whose gaps are zero already
+  bool shared = false;      // other nodes are parts of this one
+  int consumers = 0;        // ops that read it, and 1 for a graph output
 
   // Set by the planner.
   int64_t pitch = 0, image = 0, plane = 0, front = 0;  // in floats
@@ -67,7 +69,10 @@ struct Node {
       height = dims[2];
       width = dims[3];
     } else {
-      for (int d = 0; d < rank; ++d) width *= d == axis ? 1 : dims[d];
+      for (int d = 0; d < rank; ++d) {
+        // The planner refuses a shape that overflows, but only after this.
+        if (d != axis && !checked_mul(width, dims[d], &width)) width = INT64_MAX;
+      }
     }
   }
   // Images of rows of pixels; every other shape is one row of columns.

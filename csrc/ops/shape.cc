@@ -143,6 +143,7 @@ class SliceOp : public Op {
     std::copy(in[0]->dims, in[0]->dims + in[0]->rank, dims);
     const int64_t stop = std::min<int64_t>(stop_, dims[axis_]);
     if (start_ >= stop) return error("an empty slice of dimension " + std::to_string(axis_));
+    step_ = std::min(step_, stop - start_);  // the same elements, and the distance between them stays inside the input
     dims[axis_] = ceil_div(stop - start_, step_);
     set_out(in[0]->rank, dims);
     return {};

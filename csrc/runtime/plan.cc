@@ -7,7 +7,17 @@ namespace pyrt {
 namespace {
 
 constexpr int64_t kMaxElements = int64_t{1} << 36;
+constexpr size_t kMaxTables = size_t{1} << 30;  // bytes of offset tables and masks
 constexpr size_t kSlack = 256;  // bytes after a buffer that a kernel may read
+
+// Whether that many elements of float can be addressed without overflow.
+bool addressable(const Node& n) {
+  int64_t elements = 1;
+  for (int d = 0; d < n.rank; ++d) {
+    if (!checked_mul(elements, n.dims[d], &elements) || elements > kMaxElements) return false;
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -31,7 +41,6 @@ bool Plan::fits(const std::vector<Array>& inputs) const {
 
 Status Plan::infer(const std::vector<Array>& inputs) {
   const auto& values = model_.values();
-  consumers_.assign(values.size(), 0);
   for (const ValueInfo& v : values) {
     nodes_.push_back(std::make_unique<Node>());
     nodes_.back()->name = v.name;
@@ -40,20 +49,19 @@ Status Plan::infer(const std::vector<Array>& inputs) {
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     Node& n = *nodes_[model_.inputs()[i]];
+    std::copy(inputs[i].dims.begin(), inputs[i].dims.end(), n.dims);
+    if (!addressable(n)) return invalid_argument("input '" + std::string(n.name) + "' is too large");
     n.set_shape(static_cast<int>(inputs[i].dims.size()), inputs[i].dims.data(), n.axis);
     shapes_.push_back(inputs[i].dims);
   }
-  for (uint32_t v : model_.outputs()) ++consumers_[v];
+  for (uint32_t v : model_.outputs()) ++nodes_[v]->consumers;
   for (const OpSpec& spec : model_.ops()) {
     std::unique_ptr<Op> op = make_op(spec);
-    for (uint32_t v : spec.inputs) op->in.push_back(nodes_[v].get()), ++consumers_[v];
+    for (uint32_t v : spec.inputs) op->in.push_back(nodes_[v].get()), ++nodes_[v]->consumers;
     op->out = nodes_[spec.outputs[0]].get();
     PYRT_RETURN_IF_ERROR(op->infer());
-    int64_t elements = 1;
-    for (int d = 0; d < op->out->rank; ++d) {
-      if (!checked_mul(elements, op->out->dims[d], &elements) || elements > kMaxElements) {
-        return invalid_argument("layer " + std::string(spec.name) + ": its output is too large for these inputs");
-      }
+    if (!addressable(*op->out)) {
+      return invalid_argument("layer " + std::string(spec.name) + ": its output is too large for these inputs");
     }
     ops_.push_back(std::move(op));
   }
@@ -62,6 +70,18 @@ Status Plan::infer(const std::vector<Array>& inputs) {
 
 void Plan::constrain() {
   for (current_op_ = 0; current_op_ < static_cast<int>(ops_.size()); ++current_op_) ops_[current_op_]->constrain(this);
+  // Concats of concats: from now on every node knows its root.
+  std::vector<Node*> chain;
+  for (const auto& n : nodes_) {
+    Node* root = n.get();
+    for (; root->storage; root = root->storage) chain.push_back(root);
+    int64_t channel = 0;
+    for (; !chain.empty(); chain.pop_back()) {
+      channel += chain.back()->channel;
+      chain.back()->channel = channel;
+      chain.back()->storage = root;
+    }
+  }
 }
 
 Node* Plan::grid_of(Node* n) {
@@ -80,6 +100,9 @@ bool Plan::place(Node* part, Node* whole, int64_t channel) {
   Node* owner = part;
   while (owner->in_place) owner = owner->storage;
   if (owner->storage || owner->channels != part->channels || root_of(whole) == owner) return false;
+  whole->shared = true;
+  // Directly in its root, so that views of views do not make long chains.
+  for (; whole->storage; whole = whole->storage) channel += whole->channel;
   owner->storage = whole;
   owner->channel = channel;
   share_grid(part, whole);
@@ -87,16 +110,9 @@ bool Plan::place(Node* part, Node* whole, int64_t channel) {
 }
 
 bool Plan::overwrite(Node* out, Node* in) {
-  const auto value = [this](const Node* n) {
-    return static_cast<size_t>(std::find_if(nodes_.begin(), nodes_.end(), [n](const auto& p) { return p.get() == n; }) -
-                               nodes_.begin());
-  };
-  if (consumers_[value(in)] != 1 || (in->storage && !in->in_place)) return false;
-  // A concat lies in `in`: its parts may be read again.
-  for (const auto& n : nodes_) {
-    if (n->storage == in) return false;
-  }
-  out->storage = in;
+  // The parts of a concat may be read again.
+  if (in->consumers != 1 || in->shared || (in->storage && !in->in_place)) return false;
+  out->storage = in->in_place ? in->storage : in;
   out->in_place = true;
   share_grid(out, in);
   return true;
@@ -123,6 +139,11 @@ Status Plan::assign_grids() {
   }
   for (const auto& n : nodes_) {
     Grid& g = grids[grid_of(n.get())];
+    // A grid may be as wide as one of its nodes and as high as another.
+    int64_t total;
+    if (!checked_mul(g.pitch, g.rows, &total) || !checked_mul(total, n->images, &total) || total > kMaxElements) {
+      return invalid_argument("activation " + std::string(n->name) + " is too large for these inputs");
+    }
     n->pitch = g.pitch;
     n->image = g.pitch * g.rows;
     n->cols = (n->images - 1) * n->image + (n->height - 1) * n->pitch + n->width;
@@ -150,8 +171,11 @@ Status Plan::assign_grids() {
     const uint8_t*& mask = known[{grid_of(n.get()), {n->height, n->width}}];
     if (!mask) {
       const size_t bytes = static_cast<size_t>(round_up(n->cols, 16) / 8 + 2);
-      masks_.emplace_back(new uint8_t[bytes]());
       table_bytes_ += bytes;
+      if (table_bytes_ > kMaxTables) {
+        return invalid_argument("activation " + std::string(n->name) + ": its padding is too large for these inputs");
+      }
+      masks_.emplace_back(new uint8_t[bytes]());
       for (int64_t i = 0; i < n->images; ++i) {
         for (int64_t h = 0; h < n->height; ++h) {
           const int64_t from = i * n->image + h * n->pitch;
@@ -205,7 +229,12 @@ Status Plan::assign_memory() {
 }
 
 Status Plan::prepare() {
-  for (const auto& op : ops_) PYRT_RETURN_IF_ERROR(op->prepare(&table_bytes_, &scratch_size_));
+  for (const auto& op : ops_) {
+    PYRT_RETURN_IF_ERROR(op->prepare(&table_bytes_, &scratch_size_));
+    if (table_bytes_ > kMaxTables) {
+      return invalid_argument("layer " + std::string(op->spec().name) + ": the tables of this model are too large");
+    }
+  }
   table_bytes_ += nodes_.size() * sizeof(Node);
   scratch_size_ = static_cast<size_t>(round_up(static_cast<int64_t>(scratch_size_), 64));
   scratch_offset_ = arena_bytes_;
@@ -216,10 +245,7 @@ Status Plan::prepare() {
 void Plan::bind(uint8_t* arena) {
   for (const Buffer& b : buffers_) b.root->data = reinterpret_cast<float*>(arena + b.offset) + b.root->front;
   for (const auto& n : nodes_) {
-    if (!n->storage) continue;
-    int64_t channel = 0;
-    for (const Node* at = n.get(); at->storage; at = at->storage) channel += at->channel;
-    n->data = root_of(n.get())->row(channel);
+    if (n->storage) n->data = n->storage->row(n->channel);
   }
 }
 

@@ -48,7 +48,6 @@ class Plan : public Layout {
 
   const Model& model_;
   std::vector<std::unique_ptr<Node>> nodes_;  // the values, then scratch nodes
-  std::vector<int> consumers_;                // per value: ops that read it, and 1 for a graph output
   std::vector<int> scratch_op_;               // per scratch node: the op it serves
   int current_op_ = 0;
   std::vector<std::unique_ptr<Op>> ops_;

@@ -1,0 +1,735 @@
+"""Makes the hostile files of this folder: `python tests/hostile/make.py`.
+
+Every file breaks one rule of docs/format.md, with valid CRCs unless the CRC is the point. CASES has, by name,
+the bytes and a pattern that the error must match; the folder holds the COMMITTED of them.
+"""
+
+import re
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+sys.path[:0] = [str(FOLDER.parent)]
+
+from pyrt_edit import NO_ACT, SECTIONS, Entry, Pyrt, huffman, one_op, seal, section  # noqa: E402
+
+CASES: dict[str, tuple[bytes, str]] = {}
+RELU = (1, 0.0, float("inf"))
+CONV = (3, 3, 1, 1, 1, 1, 1, 1, 1, 1)  # kh, kw, strides, pads, dilations
+IMAGE = (1, 2, 6, 6)
+
+
+def case(name: str, data: bytes, pattern: str) -> None:
+    assert name not in CASES
+    re.compile(pattern)
+    CASES[name] = data, pattern
+
+
+def sparse() -> Pyrt:
+    """x [batch, 9] -> linear `fc` [6, 9], csr8+codebook+huffman in panels of two rows -> y [batch, 6]."""
+    file = Pyrt()
+    file.symbols = [Entry(name=file.string("batch"), min=2, max=8, reserved=0)]
+    x, y = file.add_value("x", 2, 1, 1, [-1, 9]), file.add_value("y", 2, 1, 2)
+    counts = bytes([2, 0, 3, 1, 1, 2])
+    cols = huffman([2, 2, 2, 0, 3, 3], [[0, 4], [1, 1, 2, 5], [0, 2, 2]])
+    index = huffman([1, 2, 2], [[0, 1], [2, 0, 0, 0], [1, 1, 2]])
+    rows = struct.pack("<4I", 0, 2, 6, 9) + counts
+    book = struct.pack("<3f", -1, 0.5, 2)
+    streams = ("ROWS", rows, 8), ("COLS", cols, 8), ("BOOK", book, 32), ("INDEX", index, 2)
+    w = file.add_tensor("fc.weight", 6, 9, *streams, panel_rows=2)
+    file.tensors[w].entries = 9
+    for kind, count in (("COLS", 6), ("INDEX", 3)):
+        stream = file.stream("fc.weight", kind)
+        stream.coding, stream.count = 1, count
+    file.add_op("linear", "fc", [x], y, [w], RELU)
+    return file
+
+
+def dense() -> Pyrt:
+    """x [2, 5] -> linear `fc` [3, 5], panels+codebook (3-bit indices of 6 values) -> y [2, 3]."""
+    file = Pyrt()
+    x, y = file.add_value("x", 2, 1, 1, [2, 5]), file.add_value("y", 2, 1, 2)
+    book = struct.pack("<6f", *range(6))
+    index = bytes([0b10_001_000, 0b0_100_011_0, 0b101_000_10]) * 10 + bytes(8)
+    w = file.add_tensor("fc.weight", 3, 5, ("BOOK", book, 32), ("INDEX", index, 3), panel_rows=16)
+    file.add_op("linear", "fc", [x], y, [w], RELU)
+    return file
+
+
+def raw_csr() -> Pyrt:
+    """x [1, 600] -> linear `fc` [3, 600], csr16+f32 -> y [1, 3]."""
+    file = Pyrt()
+    x, y = file.add_value("x", 2, 1, 1, [1, 600]), file.add_value("y", 2, 1, 2)
+    rows = struct.pack("<3I3H", 0, 3, 4, 2, 1, 1)
+    cols = struct.pack("<4H", 5, 300, 599, 0)
+    streams = ("ROWS", rows, 16), ("COLS", cols, 16), ("VALUES", struct.pack("<4f", 1, 2, 3, 4), 32)
+    w = file.add_tensor("fc.weight", 3, 600, *streams, panel_rows=2)
+    file.tensors[w].entries = 4
+    file.add_op("linear", "fc", [x], y, [w], NO_ACT)
+    return file
+
+
+# Layout.
+
+
+def raw(name: str, pattern: str, at: int, form: str, *values: int, base: Callable[[], Pyrt] = dense) -> None:
+    """A case that overwrites bytes of a good file and makes the CRCs right."""
+    data = bytearray(base().build())
+    struct.pack_into("<" + form, data, at, *values)
+    case(name, seal(data), pattern)
+
+
+def layout() -> None:
+    good = dense().build()
+    table = {name: section(good, name) for name in SECTIONS}
+    offset = {name: struct.unpack_from("<Q", good, at + 8)[0] for name, at in table.items()}
+    streams = offset["STREAMS"]
+    first = struct.unpack_from("<Q", good, streams)[0]
+    case("empty", b"", "header: .* at least 64 bytes.* has 0")
+    case("header_only", good[:64], "header: declares .*truncated")
+    case("half", good[: len(good) // 2], "header: declares .*truncated")
+    case("tail_added", seal(good + bytes(64)), "header: declares")
+    raw("wrong_magic", "header: not a .pyrt file", 0, "B", 0x88)
+    raw("major_2", r"header: format version 2\.0.*update", 8, "H", 2)
+    raw("minor_1", r"header: format version 1\.1.*update", 10, "H", 1)
+    raw("header_reserved", "header: reserved bytes are not zero", 40, "B", 1)
+    raw("eight_sections", "header: 8 sections, expected 7", 24, "I", 8)
+    raw("sections_swapped", "section SYMBOLS: missing or out of order", table["SYMBOLS"], "I", 3)
+    raw("section_unknown", "section STREAMS: missing or out of order", table["STREAMS"], "I", 8)
+    raw("section_reserved", "section WORDS: reserved bytes", table["WORDS"] + 28, "I", 1)
+    raw("section_overlap", "section WORDS: does not start", table["WORDS"] + 8, "Q", offset["WORDS"] - 64)
+    raw("section_hole", "section OPS: does not start", table["OPS"] + 8, "Q", offset["OPS"] + 64)
+    raw("section_unaligned", "section OPS: does not start", table["OPS"] + 8, "Q", offset["OPS"] + 1)
+    raw("section_offset_wraps", "section OPS: does not start", table["OPS"] + 8, "Q", 2**64 - 64)
+    raw(
+        "section_padding", "section SYMBOLS: the padding before it is not zero", offset["SYMBOLS"] - 1, "B", 7
+    )
+    raw(
+        "section_past_end",
+        "section STREAMS: reaches past the end",
+        table["STREAMS"] + 16,
+        "QI",
+        32 * 2**20,
+        2**20,
+    )
+    raw("section_size_wraps", "section WORDS: reaches past the end", table["WORDS"] + 16, "Q", 2**64 - 64)
+    raw(
+        "section_count_huge",
+        "section OPS: 32 bytes do not hold 4294967295",
+        table["OPS"] + 24,
+        "I",
+        2**32 - 1,
+    )
+    raw("section_count_zero", "section TENSORS: 48 bytes do not hold 0", table["TENSORS"] + 24, "I", 0)
+    raw("stream_overlap", "section STREAMS: entry 1: does not start", streams + 32, "Q", first)
+    raw("stream_hole", "section STREAMS: entry 1: does not start", streams + 32, "Q", first + 128)
+    raw("stream_offset_wraps", "section STREAMS: entry 0: does not start", streams, "Q", 2**64 - 64)
+    raw("stream_size_wraps", "section STREAMS: entry 0: reaches past the end", streams + 8, "Q", 2**64 - 1)
+    raw("stream_reserved", "section STREAMS: entry 0: reserved", streams + 28, "I", 1)
+    raw("stream_padding", "section STREAMS: entry 1: the padding before it", first + 40, "B", 1)
+    file = dense()
+    damaged = bytearray(file.build())
+    damaged[file.streams[1].offset] ^= 1
+    case("stream_crc", bytes(damaged), r"STREAMS: entry 1 \(tensor fc.weight\): CRC mismatch")
+    file.streams.append(Entry(**{**vars(file.streams[1]), "data": bytearray(8)}))
+    case("stream_of_no_tensor", file.build(), "section STREAMS: a stream belongs to no tensor")
+    file = dense()
+    file.tensors[0].first_stream = 1
+    case("stream_of_another", file.build(), r"TENSORS: entry 0 \(fc.weight\): its streams do not follow")
+    longer = bytearray(good + b"\1")
+    struct.pack_into("<Q", longer, 16, len(longer))
+    case("bytes_after_the_last", seal(longer), "1 bytes after its last stream")
+
+
+# Tables.
+
+
+def edited(name: str, pattern: str, edit: Callable[[Pyrt], object], base: Callable[[], Pyrt] = dense) -> None:
+    file = base()
+    edit(file)
+    case(name, file.build(), pattern)
+
+
+def put(table: str, row: int, **fields: int) -> Callable[[Pyrt], None]:
+    """Sets fields of a row of a table."""
+    return lambda file: getattr(file, table)[row].__dict__.update(fields)
+
+
+def word(value: int, row: str = "ops", field: str = "operands", plus: int = 0) -> Callable[[Pyrt], None]:
+    """Sets the word that the first row of a table points at."""
+    return lambda file: file.words.__setitem__(getattr(getattr(file, row)[0], field) + plus, value)
+
+
+def tables() -> None:
+    edited("strings_no_nul", "STRINGS: must start .* end with a NUL", lambda f: f.strings.extend(b"abc"))
+    edited("strings_no_empty", "STRINGS: must start", lambda f: f.strings.__setitem__(0, 65))
+    edited("string_too_long", "STRINGS: a string longer than 255", lambda f: f.string("a" * 256))
+    edited("string_not_utf8", "STRINGS: not UTF-8", lambda f: f.strings.extend(b"\xed\xa0\x80\0"))
+    edited("string_control", "STRINGS: a control character", lambda f: f.strings.extend(b"\x1b[2J\0"))
+    edited("string_inside", "VALUES: entry 0: does not point at a string", put("values", 0, name=4))
+    edited("string_past_end", "OPS: entry 0: does not point at a string", put("ops", 0, source=2**32 - 1))
+    edited("symbol_range", "SYMBOLS: entry 0: needs 1 <= min <= max", put("symbols", 0, min=9), sparse)
+    edited("symbol_zero", "SYMBOLS: entry 0: needs 1 <= min <= max", put("symbols", 0, min=0), sparse)
+    edited("value_dtype", "VALUES: entry 1: unknown dtype 2", put("values", 1, dtype=2))
+    edited("value_rank_7", "VALUES: entry 0: rank over 6", put("values", 0, rank=7))
+    edited("value_axis", "VALUES: entry 0: channel axis out of range", put("values", 0, channel_axis=2))
+    edited("value_role", "VALUES: entry 1: unknown role", put("values", 1, role=3))
+    edited(
+        "value_dims_past_words",
+        "VALUES: entry 0: reaches past section WORDS",
+        put("values", 0, dims=2**32 - 1),
+    )
+    edited("value_dim_zero", "VALUES: entry 0: dimension 0 is neither", word(0, "values", "dims"))
+    edited(
+        "value_dim_symbol",
+        "VALUES: entry 0: dimension 0 is neither",
+        word(2**32 - 2, "values", "dims"),
+        sparse,
+    )
+    edited("value_internal_dims", "VALUES: entry 1: only graph inputs", put("values", 1, dims=1))
+    edited("value_never_produced", "VALUES: entry 2 is never produced", lambda f: f.add_value("z", 2, 1))
+    edited(
+        "input_after_others",
+        "VALUES: entry 2: graph inputs must come first",
+        lambda f: f.add_value("z", 0, -1, 1),
+    )
+    edited("no_output", "VALUES: needs a graph input and a graph output", put("values", 1, role=0))
+    edited("no_input", "VALUES: needs a graph input", lambda f: (f.values.pop(0), f.ops.clear()))
+    edited("op_unknown", "unknown op code 99", put("ops", 0, kind=99))
+    edited("op_reserved", r"OPS: entry 0 \(fc\): reserved", put("ops", 0, reserved1=1))
+    edited("op_reads_unmade", r"OPS: entry 0 \(fc\): reads a value not yet produced", word(1))
+    edited("op_reads_unknown", r"OPS: entry 0 \(fc\): reads a value not yet", word(2**32 - 1))
+    edited(
+        "op_writes_twice", r"OPS: entry 1 \(fc\): produces a value twice", lambda f: f.ops.append(f.ops[0])
+    )
+    edited("op_writes_input", r"OPS: entry 0 \(fc\): produces a value twice", word(0, plus=1))
+    edited("op_unknown_tensor", r"OPS: entry 0 \(fc\): unknown tensor", word(1, plus=2))
+    edited(
+        "op_operands_past_words",
+        r"OPS: entry 0 \(fc\): reaches past section WORDS",
+        put("ops", 0, inputs=255),
+    )
+    edited(
+        "op_attrs_past_words",
+        r"OPS: entry 0 \(fc\): reaches past section WORDS",
+        put("ops", 0, attr_count=2**32 - 1),
+    )
+    edited("op_two_outputs", "linear fc: must have one output", lambda f: two_outputs(f))
+
+
+def two_outputs(file: Pyrt) -> None:
+    z = file.add_value("z", 2, 1)
+    file.ops.clear()
+    file.add_op("linear", "fc", [0], [1, z], [0], RELU)
+
+
+# Tensors.
+
+
+def in_stream(kind: str, at: int, form: str, *values: int) -> Callable[[Pyrt], None]:
+    return lambda file: struct.pack_into("<" + form, file.stream("fc.weight", kind).data, at, *values)
+
+
+def replace(which: str, data: bytes, **fields: int) -> Callable[[Pyrt], None]:
+    def edit(file: Pyrt) -> None:
+        stream = file.stream("fc.weight", which)
+        stream.data = bytearray(data)
+        stream.__dict__.update(fields)
+
+    return edit
+
+
+def stream(which: str, **fields: int) -> Callable[[Pyrt], None]:
+    return lambda file: file.stream("fc.weight", which).__dict__.update(fields)
+
+
+def tensors() -> None:
+    where = r"TENSORS: entry 0 \(fc.weight\): "
+    edited("structure_9", where + "unknown structure 9", put("tensors", 0, structure=9))
+    edited("values_9", where + "unknown values code 9", put("tensors", 0, values=9))
+    edited("rows_zero", where + "empty or too large", put("tensors", 0, rows=0))
+    edited("cols_zero", where + "empty or too large", put("tensors", 0, cols=0))
+    edited("rows_2_31", where + "empty or too large", put("tensors", 0, rows=2**31))
+    edited("groups_zero", where + "groups must divide rows", put("tensors", 0, groups=0))
+    edited("groups_do_not_divide", where + "groups must divide rows", put("tensors", 0, groups=2))
+    edited("panel_rows_8", where + "wrong panel_rows 8", put("tensors", 0, panel_rows=8))
+    edited("panel_rows_zero", where + "wrong panel_rows 0", put("tensors", 0, panel_rows=0), sparse)
+    big = {"rows": 2**31 - 1, "cols": 2**31 - 1, "groups": 1}
+    edited("rows_x_cols", where + "rows x cols is too large", put("tensors", 0, **big))
+    edited("entries_wrong", where + "entries do not agree", put("tensors", 0, entries=81))
+    edited("entries_huge", where + "entries do not agree", put("tensors", 0, entries=2**64 - 1), sparse)
+    edited("parameters_huge", where + "parameter count", put("tensors", 0, parameters=2**63))
+    edited(
+        "stream_missing",
+        where + "wrong number of streams",
+        lambda f: (f.streams.pop(), put("tensors", 0, stream_count=1)(f)),
+    )
+    edited("stream_order", where + "streams missing or out of order", stream("BOOK", kind=1))
+    edited("coding_unknown", where + "coding not allowed", stream("INDEX", coding=2))
+    edited("coding_of_book", where + "coding not allowed", stream("BOOK", coding=1))
+
+    edited("rows_bits", where + "ROWS: bits must be 8, 16 or 32", stream("ROWS", bits=24), sparse)
+    edited("rows_size", where + "ROWS: wrong size", replace("ROWS", bytes(21)), sparse)
+    edited(
+        "rows_too_many",
+        where + "ROWS: row 2 has more entries than columns",
+        in_stream("ROWS", 18, "B", 10),
+        sparse,
+    )
+    edited("rows_do_not_sum", where + "ROWS: the counts do not add up", in_stream("ROWS", 21, "B", 3), sparse)
+    edited(
+        "rows_last_start", where + "ROWS: the counts do not add up", in_stream("ROWS", 12, "I", 10), sparse
+    )
+    edited(
+        "rows_start_falls", where + "ROWS: panel_start does not agree", in_stream("ROWS", 8, "I", 1), sparse
+    )
+    edited(
+        "rows_start_huge",
+        where + "ROWS: panel_start does not agree",
+        in_stream("ROWS", 4, "I", 2**32 - 1),
+        sparse,
+    )
+    edited(
+        "rows_start_first", where + "ROWS: panel_start does not agree", in_stream("ROWS", 0, "I", 1), sparse
+    )
+
+    edited("cols_bits", where + "COLS: bits must be 8 or 16", stream("COLS", bits=32), raw_csr)
+    edited("cols_size", where + "COLS: wrong size", replace("COLS", bytes(9)), raw_csr)
+    edited(
+        "cols_past_end",
+        where + "COLS: row 1 reaches past the last column",
+        in_stream("COLS", 4, "H", 600),
+        raw_csr,
+    )
+    edited("cols_wrap", where + "COLS: row 0 reaches past", in_stream("COLS", 0, "2H", 65535, 65535), raw_csr)
+    coded = huffman([2, 2, 2, 0, 3, 3], [[0, 4], [5, 1, 2, 5], [0, 2, 2]])
+    edited(
+        "coded_cols_past_end",
+        where + "COLS: row 2 reaches past the last column",
+        replace("COLS", coded),
+        sparse,
+    )
+    edited("coded_cols_16", where + "COLS: only 8-bit deltas", stream("COLS", coding=1), raw_csr)
+    edited("values_size", where + "VALUES: wrong size", replace("VALUES", bytes(12)), raw_csr)
+
+    edited("book_empty", where + "BOOK: needs 1 to 256", replace("BOOK", b"", count=0))
+    edited("book_257", where + "BOOK: needs 1 to 256", replace("BOOK", bytes(4 * 257), count=257))
+    edited("book_size", where + "BOOK: needs 1 to 256", stream("BOOK", count=5))
+    edited("index_bits_zero", where + "INDEX: bits must be 1 to 8", stream("INDEX", bits=0))
+    edited("index_bits_9", where + "INDEX: bits must be 1 to 8", stream("INDEX", bits=9))
+    edited("index_bits_few", where + "INDEX: bits must .* cover the book", stream("INDEX", bits=2))
+    edited("index_size", where + "INDEX: wrong size", replace("INDEX", bytes(30)))
+    edited("index_guard", where + "INDEX: the bits after the last entry", in_stream("INDEX", 37, "B", 1))
+    edited(
+        "index_outside", where + "INDEX: an index outside the book", in_stream("INDEX", 29, "B", 0b110_000_00)
+    )
+    book = struct.pack("<2f", 1, 2)
+    edited(
+        "coded_index_outside",
+        where + "INDEX: the Huffman code has a symbol outside",
+        replace("BOOK", book, count=2),
+        sparse,
+    )
+
+    code = r"COLS: the Huffman code is not complete"
+    edited("code_incomplete", where + code, in_stream("COLS", 0, "B", 0x23), sparse)
+    edited("code_overfull", where + code, in_stream("COLS", 0, "B", 0x11), sparse)
+    edited("code_length_13", where + code, in_stream("COLS", 2, "B", 0x3D), sparse)
+    edited("code_empty", where + code, in_stream("COLS", 0, "3B", 0, 0, 0), sparse)
+    edited("code_padding", where + "COLS: padding is not zero", in_stream("COLS", 3, "B", 1), sparse)
+    edited("code_high_nibble", where + "INDEX: padding is not zero", in_stream("INDEX", 1, "B", 0x12), sparse)
+    edited("alphabet_one", where + "COLS: Huffman stream too short", stream("COLS", count=1), sparse)
+    edited("alphabet_huge", where + "COLS: Huffman stream too short", stream("COLS", count=2**32 - 1), sparse)
+    edited("coded_too_short", where + "INDEX: Huffman stream too short", replace("INDEX", bytes(12)), sparse)
+    fill = "COLS: the Huffman chunks do not fill"
+    edited("chunks_end_early", where + fill, in_stream("COLS", 16, "I", 1), sparse)
+    edited("chunks_start_late", where + fill, in_stream("COLS", 4, "I", 1), sparse)
+    edited(
+        "chunks_guard", where + fill, lambda f: f.stream("fc.weight", "COLS").data.__setitem__(-1, 1), sparse
+    )
+    edited("chunks_fall", where + r"COLS: Huffman chunk \d .*", in_stream("COLS", 8, "2I", 16, 8), sparse)
+    edited(
+        "chunks_huge",
+        where + "COLS: Huffman chunk 0 out of bounds",
+        in_stream("COLS", 8, "I", 2**32 - 1),
+        sparse,
+    )
+    short = huffman([2, 2, 2, 0, 3, 3], [[0, 4], [1, 1, 2], [0, 2, 2]])
+    edited("chunk_short", where + "COLS: Huffman chunk 1 does not decode", replace("COLS", short), sparse)
+    long = huffman([2, 2, 2, 0, 3, 3], [[0, 4], [1, 1, 2, 5, 1], [0, 2, 2]])
+    edited("chunk_long", where + "COLS: Huffman chunk 1 does not decode", replace("COLS", long), sparse)
+    swapped = huffman([2, 2, 2, 0, 3, 3], [[], [0, 4, 1, 1, 2, 5], [0, 2, 2]])
+    edited("chunk_empty", where + "COLS: Huffman chunk 0 does not decode", replace("COLS", swapped), sparse)
+    edited(
+        "chunk_string_size",
+        where + "COLS: Huffman chunk 0 does not decode",
+        in_stream("COLS", 20, "H", 65535),
+        sparse,
+    )
+
+
+# Ops.
+
+
+def op(
+    name: str, pattern: str, kind: str, dims: tuple[int, ...], *attrs: int | float, **more: object
+) -> None:
+    case(name, one_op(kind, dims, attrs, **more).build(), pattern)  # type: ignore[arg-type]
+
+
+def with_csr(rows: int, cols: int, groups: int = 1) -> dict[str, object]:
+    file = Pyrt()
+    return {"file": file, "tensors": [file.add_csr("w", rows, cols, groups=groups)]}
+
+
+def two_csr() -> dict[str, object]:
+    file = Pyrt()
+    return {"file": file, "tensors": [file.add_csr("w0", 4, 1), file.add_csr("w1", 4, 1)]}
+
+
+def with_vectors(*lengths: int) -> dict[str, object]:
+    file = Pyrt()
+    return {"file": file, "tensors": [file.add_vector(f"w{i}", n) for i, n in enumerate(lengths)]}
+
+
+def ops() -> None:
+    layer = "OPS: {} the_op: "
+    lin, conv, pool = layer.format("linear"), layer.format("conv2d"), layer.format("pool2d")
+    op("linear_activation", lin + "unknown activation", "linear", (1, 4), 16, 0.0, 0.0, **with_csr(2, 4))
+    op("linear_attrs", lin + "wrong number of attributes", "linear", (1, 4), 0, **with_csr(2, 4))
+    op("linear_inputs", lin + "wrong number of inputs", "linear", (1, 4), *NO_ACT, inputs=3, **with_csr(2, 4))
+    op("linear_no_weight", lin + "wrong number of tensors", "linear", (1, 4), *NO_ACT)
+    op("linear_axis", lin + "wrong rank or channel axis", "linear", (4, 1), *NO_ACT, axis=0, **with_csr(2, 4))
+    op("linear_groups", lin + "needs an ungrouped", "linear", (1, 8), *NO_ACT, **with_csr(2, 4, 2))
+    op(
+        "linear_rows_weight",
+        lin + "needs an ungrouped panels or csr",
+        "linear",
+        (1, 1),
+        *NO_ACT,
+        **with_vectors(2),
+    )
+    op("linear_rank", lin + "changes the rank", "linear", (1, 4), *NO_ACT, out=(3, 2), **with_csr(2, 4))
+    file = with_csr(2, 4)
+    file["tensors"] += [file["file"].add_vector("b", 3)]  # type: ignore[operator, attr-defined]
+    op("linear_bias", lin + "bias .*must be .*f32 vector", "linear", (1, 4), *NO_ACT, **file)
+    op(
+        "linear_features",
+        "layer the_op: expects 4 features, its input has 5",
+        "linear",
+        (1, 5),
+        *NO_ACT,
+        **with_csr(2, 4),
+    )
+
+    range_error = "attribute out of range"
+    for i, name in ((0, "kernel"), (2, "stride"), (8, "dilation")):
+        size = [*CONV]
+        size[i] = 0
+        op(f"conv_{name}_zero", conv + range_error, "conv2d", IMAGE, *NO_ACT, *size, **with_csr(4, 18))
+    size = (3, 3, 1, 1, -1, 1, 1, 1, 1, 1)
+    op("conv_pad_negative", conv + range_error, "conv2d", IMAGE, *NO_ACT, *size, **with_csr(4, 18))
+    size = (3, 3, 1, 1, 2**31 - 1, 1, 1, 1, 1, 1)
+    op("conv_pad_huge", conv + range_error, "conv2d", IMAGE, *NO_ACT, *size, **with_csr(4, 18))
+    size = (2**20, 2**20, 1, 1, 1, 1, 1, 1, 1, 1)
+    op(
+        "conv_kernel_huge",
+        conv + "a kernel of more than 65536 taps",
+        "conv2d",
+        IMAGE,
+        *NO_ACT,
+        *size,
+        **with_csr(4, 18),
+    )
+    op("conv_columns", conv + ".*not channels x kernel", "conv2d", IMAGE, *NO_ACT, *CONV, **with_csr(4, 17))
+    op(
+        "conv_rank",
+        conv + "wrong rank or channel axis",
+        "conv2d",
+        (1, 2, 6),
+        *NO_ACT,
+        *CONV,
+        **with_csr(4, 18),
+    )
+    op(
+        "conv_axis",
+        conv + "wrong rank or channel axis",
+        "conv2d",
+        IMAGE,
+        *NO_ACT,
+        *CONV,
+        axis=3,
+        **with_csr(4, 18),
+    )
+    op(
+        "conv_channels",
+        "layer the_op: expects 3 channels",
+        "conv2d",
+        IMAGE,
+        *NO_ACT,
+        *CONV,
+        **with_csr(4, 27),
+    )
+    size = (3, 3, 1, 1, 0, 0, 0, 0, 9, 9)
+    op(
+        "conv_too_small",
+        "layer the_op: .* smaller than the kernel",
+        "conv2d",
+        IMAGE,
+        *NO_ACT,
+        *size,
+        **with_csr(4, 18),
+    )
+    file = Pyrt()
+    weight = {"file": file, "tensors": [file.add_vector("w", 2, 18, groups=2)]}
+    op(
+        "conv_depthwise_columns",
+        conv + "a rows weight is for one channel",
+        "conv2d",
+        IMAGE,
+        *NO_ACT,
+        *CONV,
+        **weight,
+    )
+    size = (2, 2, 2**20, 2**20, 2, 2, 2, 2, 1, 1)
+    wide = with_csr(1, 2**24)
+    op("conv_stride_overflow", conv + "channels x stride", "conv2d", (1, 2**22, 1, 1), *NO_ACT, *size, **wide)
+    size = (1, 1, 1, 1, 0, 0, 2**20, 2**20, 1, 1)
+    op(
+        "conv_output_huge",
+        "layer the_op: its output is too large",
+        "conv2d",
+        IMAGE,
+        *NO_ACT,
+        *size,
+        **with_csr(4, 2),
+    )
+
+    op("unary_activation", layer.format("unary") + "unknown activation", "unary", (1, 4), 99, 0.0, 0.0)
+    op(
+        "unary_axis",
+        layer.format("unary") + "changes the rank or the channel axis",
+        "unary",
+        (2, 4),
+        *NO_ACT,
+        out=(2, 0),
+    )
+    op("binary_function", layer.format("binary") + "unknown function", "binary", (1, 4), 4, *NO_ACT, inputs=2)
+    file = Pyrt()
+    a, b = file.add_value("a", 2, 1, 1, [1, 4]), file.add_value("b", 1, 0, 1, [4])
+    file.add_op("binary", "the_op", [a, b], file.add_value("y", 2, 1, 2), (), (0, *NO_ACT))
+    case("binary_ranks", file.build(), layer.format("binary") + "inputs of different rank")
+    file = Pyrt()
+    a, b = file.add_value("a", 2, 1, 1, [1, 4]), file.add_value("b", 2, 1, 1, [1, 3])
+    file.add_op("binary", "the_op", [a, b], file.add_value("y", 2, 1, 2), (), (0, *NO_ACT))
+    case("binary_broadcast", file.build(), "layer the_op: cannot broadcast 4 and 3 in dimension 1")
+    op("scalar_function", layer.format("scalar") + "unknown function", "scalar", (1, 4), 5, 0, 1.0, *NO_ACT)
+    op(
+        "affine_lengths",
+        layer.format("affine") + ".*one length",
+        "affine",
+        (1, 4),
+        *NO_ACT,
+        **with_vectors(4, 5),
+    )
+    op(
+        "affine_channels",
+        "layer the_op: has 5 channels, its input 4",
+        "affine",
+        (1, 4),
+        *NO_ACT,
+        **with_vectors(5, 5),
+    )
+    op("affine_csr", layer.format("affine") + ".*must be f32 vectors", "affine", (1, 4), *NO_ACT, **two_csr())
+    op(
+        "affine_axis",
+        layer.format("affine") + "needs a channel axis",
+        "affine",
+        (1, 4),
+        *NO_ACT,
+        axis=-1,
+        **with_vectors(4, 4),
+    )
+
+    op("pool_stride_zero", pool + range_error, "pool2d", IMAGE, 0, 2, 2, 0, 1, 0, 0, 1, 1, 0, 1, 0)
+    op("pool_mode", pool + range_error, "pool2d", IMAGE, 2, 2, 2, 1, 1, 0, 0, 1, 1, 0, 1, 0)
+    op("pool_pad", pool + "padding is more than half", "pool2d", IMAGE, 0, 2, 2, 1, 1, 2, 0, 1, 1, 0, 1, 0)
+    big = 2**20
+    op(
+        "pool_pad_overflow",
+        pool + "padding is more than half",
+        "pool2d",
+        IMAGE,
+        0,
+        4,
+        4,
+        1,
+        1,
+        big,
+        0,
+        2**18,
+        1,
+        0,
+        1,
+        0,
+    )
+    op(
+        "pool_span_overflow",
+        "the_op: .* smaller than the window",
+        "pool2d",
+        IMAGE,
+        0,
+        big,
+        big,
+        1,
+        1,
+        0,
+        0,
+        big,
+        big,
+        0,
+        1,
+        0,
+    )
+    op("adaptive_negative", layer.format("adaptive_pool2d") + range_error, "adaptive_pool2d", IMAGE, 1, -1, 1)
+    op("adaptive_rank", layer.format("adaptive_pool2d") + range_error, "adaptive_pool2d", (1, 2, 6), 1, 1, 1)
+
+    op("concat_axis", layer.format("concat") + "axis out of range", "concat", (1, 4), 2, inputs=2)
+    op("concat_axis_negative", layer.format("concat") + "axis out of range", "concat", (1, 4), -1, inputs=2)
+    file = Pyrt()
+    a, b = file.add_value("a", 2, 1, 1, [1, 4]), file.add_value("b", 2, 1, 1, [2, 4])
+    file.add_op("concat", "the_op", [a, b], file.add_value("y", 2, 1, 2), (), (1,))
+    case("concat_differ", file.build(), "layer the_op: inputs differ in dimension 0")
+    op("slice_axis", layer.format("slice") + range_error, "slice", (1, 4), 2, 0, 1, 1)
+    op("slice_step_zero", layer.format("slice") + range_error, "slice", (1, 4), 1, 0, 2, 0)
+    op("slice_start_negative", layer.format("slice") + range_error, "slice", (1, 4), 1, -1, 2, 1)
+    op("slice_stop_before_start", layer.format("slice") + range_error, "slice", (1, 4), 1, 2, 2, 1)
+    op("slice_past_end", "layer the_op: an empty slice of dimension 1", "slice", (1, 4), 1, 4, 2**31 - 1, 1)
+
+    reshape = layer.format("reshape")
+    op("reshape_dim_past_rank", reshape + "a dimension is out of range", "reshape", (1, 4), -4, 4)
+    op("reshape_dim_zero", reshape + "a dimension is out of range", "reshape", (1, 4), 0, 4)
+    op("reshape_two_open", reshape + "more than one dimension", "reshape", (1, 4), -1, -1)
+    op("reshape_rank", reshape + "wrong number of dimensions", "reshape", (1, 4), 1, 2, 2)
+    op("reshape_does_not_fit", "layer the_op: cannot reshape 4 elements", "reshape", (1, 4), -1, 3)
+    op("reshape_overflow", "layer the_op: reshape overflows", "reshape", (1, 4), *[2**31 - 1] * 3, out=(3, 1))
+    op("permute_repeats", layer.format("permute") + "not a permutation", "permute", (1, 4), 0, 0)
+    op("permute_axis", layer.format("permute") + "a dimension is out of range", "permute", (1, 4), 0, 2)
+    op("permute_rank", layer.format("permute") + "wrong number of dimensions", "permute", (1, 4), 0, 1, 2)
+    op("reduce_order", layer.format("reduce") + "axes must rise", "reduce", (1, 4), 0, 1, 1, 0)
+    op("reduce_axis", layer.format("reduce") + "axes must rise", "reduce", (1, 4), 0, 1, 2)
+    op("reduce_function", layer.format("reduce") + range_error, "reduce", (1, 4), 3, 1, 1)
+    op("reduce_few_attrs", layer.format("reduce") + range_error, "reduce", (1, 4), 0)
+    op(
+        "reduce_out_axis",
+        layer.format("reduce") + "wrong output rank or channel axis",
+        "reduce",
+        (1, 4),
+        0,
+        0,
+        1,
+        out=(1, 0),
+    )
+    op("pad_negative", layer.format("pad") + range_error, "pad", (1, 4), 0.0, 0, 0, -1, 0)
+    op("pad_huge", layer.format("pad") + range_error, "pad", (1, 4), 0.0, 0, 0, 2**31 - 1, 0)
+    op("pad_attrs", layer.format("pad") + range_error, "pad", (1, 4), 0.0, 0, 0)
+    op("pad_output_huge", "layer the_op: its output is too large", "pad", (1, 4), 0.0, *[2**20] * 4)
+    op("softmax_axis", layer.format("softmax") + range_error, "softmax", (1, 4), 2, 0)
+    resize = layer.format("interpolate")
+    op("interpolate_scale_nan", resize + range_error, "interpolate", IMAGE, 0, 0, 0, 0, float("nan"), 1.0)
+    op("interpolate_scale_inf", resize + range_error, "interpolate", IMAGE, 0, 0, 0, 0, float("inf"), 1.0)
+    op("interpolate_scale_negative", resize + range_error, "interpolate", IMAGE, 0, 0, 0, 0, -1.0, 1.0)
+    op("interpolate_size", resize + range_error, "interpolate", IMAGE, 0, 0, -1, 4, 0.0, 0.0)
+    op(
+        "interpolate_to_nothing",
+        "layer the_op: the scale leaves no pixel",
+        "interpolate",
+        IMAGE,
+        0,
+        0,
+        0,
+        0,
+        0.1,
+        0.1,
+    )
+    file = Pyrt()
+    file.add_value("x", 1, 0, 1, [1])
+    w = file.add_vector("w", 4)
+    file.add_op("constant", "the_op", [], file.add_value("y", 2, -1, 2), [w], (2, 3))
+    case("constant_size", file.build(), layer.format("constant") + "the tensor does not have its size")
+    file.words[file.ops[0].attrs] = 2**32 - 1
+    case("constant_negative", file.build(), layer.format("constant") + "a dimension is out of range")
+    file = Pyrt()
+    file.add_value("x", 6, 1, 1, [2**31 - 1] * 6)
+    file.add_op("unary", "the_op", [0], file.add_value("y", 6, 1, 2), (), NO_ACT)
+    case("input_huge", file.build(), "input 'x'.* too large|too large .*x")
+
+
+# What lies in this folder: one file of each kind of attack.
+COMMITTED = [
+    "header_only",
+    "half",
+    "wrong_magic",
+    "major_2",
+    "minor_1",
+    "section_overlap",
+    "section_hole",
+    "section_offset_wraps",
+    "section_padding",
+    "section_past_end",
+    "section_count_huge",
+    "stream_overlap",
+    "stream_offset_wraps",
+    "stream_crc",
+    "stream_of_no_tensor",
+    "string_not_utf8",
+    "string_inside",
+    "value_dim_symbol",
+    "value_never_produced",
+    "op_unknown",
+    "op_writes_twice",
+    "op_operands_past_words",
+    "groups_do_not_divide",
+    "rows_x_cols",
+    "rows_start_falls",
+    "cols_past_end",
+    "coded_cols_past_end",
+    "index_outside",
+    "code_incomplete",
+    "code_overfull",
+    "chunks_fall",
+    "chunk_short",
+    "chunk_long",
+    "linear_bias",
+    "conv_stride_zero",
+    "conv_stride_overflow",
+    "conv_columns",
+    "pool_span_overflow",
+    "concat_axis",
+    "slice_step_zero",
+    "reshape_dim_past_rank",
+    "reshape_does_not_fit",
+    "permute_repeats",
+    "pad_huge",
+    "pad_output_huge",
+    "interpolate_scale_nan",
+]
+
+layout()
+tables()
+tensors()
+ops()
+
+
+def main() -> None:
+    for old in FOLDER.glob("*.pyrt"):
+        old.unlink()
+    for name in COMMITTED:
+        (FOLDER / f"{name}.pyrt").write_bytes(CASES[name][0])
+    print(f"{len(COMMITTED)} files, {sum(len(CASES[name][0]) for name in COMMITTED):,} bytes")
+
+
+if __name__ == "__main__":
+    main()
