@@ -49,6 +49,7 @@ class PyModel {
 
   PyModel(const py::buffer& buffer, int threads) {
     const py::buffer_info info = buffer.request();
+    if (!PyBuffer_IsContiguous(info.view(), 'C')) check(invalid_argument("the buffer of a model must be contiguous"));
     const auto size = static_cast<size_t>(info.size * info.itemsize);
     bytes_.reset(std::aligned_alloc(64, static_cast<size_t>(round_up(static_cast<int64_t>(size) + 1, 64))));
     if (!bytes_) throw std::bad_alloc();
