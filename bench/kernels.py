@@ -1,0 +1,319 @@
+"""Single layers in every encoding, next to dense and sparse baselines in the same run.
+
+python bench/kernels.py [--json FILE] [--seconds S]
+
+Every layer runs at batch 1 with 90 % zeros, with 15 values, with both and with neither. A time is the median
+of calls spread over the run, engines alternating, weights warm. `x dense` is the time of the faster of torch
+and numpy dense over the engine's; GFLOP/s count all weights (dense-equivalent) or the non-zeros only (real);
+GB/s are bytes of weights. Convolutions of numpy, scipy, torch csr and numba include im2col.
+"""
+
+# ruff: noqa: E402
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+import torch
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+from torch import nn
+from tqdm import tqdm
+
+import converters
+import pyruntime
+from bench.costs import Only
+from converters.encodings import choose
+
+Array = npt.NDArray[np.float32]
+
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "linear 4096x4096": (lambda: nn.Linear(4096, 4096, bias=False), (1, 4096)),
+    "linear 784x300": (lambda: nn.Linear(784, 300, bias=False), (1, 784)),
+    "conv 3x3 128->128, 28x28": (lambda: nn.Conv2d(128, 128, 3, padding=1, bias=False), (1, 128, 28, 28)),
+    "conv 1x1 256->64, 56x56": (lambda: nn.Conv2d(256, 64, 1, bias=False), (1, 256, 56, 56)),
+}
+ZEROS = 0.9
+
+
+def dense(weight: torch.Tensor) -> torch.Tensor:
+    return weight
+
+
+def sparse(weight: torch.Tensor) -> torch.Tensor:
+    return torch.where(torch.rand(weight.shape) < ZEROS, 0, weight)
+
+
+def clustered(weight: torch.Tensor) -> torch.Tensor:
+    """15 normally distributed values, like trained weights: Huffman coding has something to gain."""
+    return (torch.randn(weight.shape) * 2.5).round().clamp(-7, 7) * 0.01 + 0.001
+
+
+def sparse_clustered(weight: torch.Tensor) -> torch.Tensor:
+    return sparse(clustered(weight))
+
+
+WEIGHTS = {
+    "dense": dense,
+    "90 % zeros": sparse,
+    "15 values": clustered,
+    "90 % zeros, 15 values": sparse_clustered,
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A way to compute a layer: `call` returns y and reads `weight_bytes`."""
+
+    name: str
+    weight_bytes: int
+    call: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module with its weight as a matrix [M, K], its input and torch's output, flat."""
+
+    name: str
+    weights: str
+    module: nn.Module
+    matrix: Array
+    x: torch.Tensor
+    y: Array
+
+    @classmethod
+    @cache
+    def make(cls, name: str, weights: str) -> Layer:
+        factory, shape = LAYERS[name]
+        torch.manual_seed(0)
+        module, x = factory().eval().requires_grad_(False), torch.randn(shape)
+        module.weight.copy_(WEIGHTS[weights](module.weight))
+        matrix = module.weight.reshape(len(module.weight), -1).numpy()
+        return cls(name, weights, module, matrix, x, module(x).numpy().ravel())
+
+    @property
+    def nnz(self) -> int:
+        return int(np.count_nonzero(self.matrix))
+
+    def columns(self) -> Array:
+        """The operand [K, N] of the layer as a matrix product; a copy where windows overlap."""
+        x = self.x.numpy()
+        if isinstance(self.module, nn.Linear):
+            return x.T
+        assert isinstance(self.module, nn.Conv2d)
+        (kh, kw), (ph, pw) = self.module.kernel_size, self.module.padding
+        x = np.pad(x[0], ((0, 0), (ph, ph), (pw, pw))) if ph or pw else x[0]
+        windows = np.lib.stride_tricks.sliding_window_view(x, (kh, kw), (1, 2), writeable=True)
+        return windows.transpose(0, 3, 4, 1, 2).reshape(self.matrix.shape[1], -1)
+
+
+def torch_dense(layer: Layer) -> Engine:
+    return Engine("torch", layer.matrix.nbytes, lambda: layer.module(layer.x))
+
+
+def numpy_dense(layer: Layer) -> Engine:
+    return Engine("numpy", layer.matrix.nbytes, lambda: layer.matrix @ layer.columns())
+
+
+def scipy_csr(layer: Layer) -> Engine:
+    w = scipy.sparse.csr_array(layer.matrix)
+    return Engine("scipy csr", csr_bytes(w), lambda: w @ layer.columns())
+
+
+def torch_csr(layer: Layer) -> Engine:
+    w = scipy.sparse.csr_array(layer.matrix)
+    in_torch = torch.sparse_csr_tensor(w.indptr, w.indices, w.data, w.shape)
+    return Engine("torch csr", csr_bytes(w), lambda: in_torch @ torch.from_numpy(layer.columns()))
+
+
+def numba_csr(layer: Layer) -> Engine:
+    w = scipy.sparse.csr_array(layer.matrix)
+    return Engine(
+        "numba csr", csr_bytes(w), lambda: csr_times_dense(w.indptr, w.indices, w.data, layer.columns())
+    )
+
+
+def csr_bytes(w: scipy.sparse.csr_array) -> int:
+    return w.data.nbytes + w.indices.nbytes + w.indptr.nbytes
+
+
+@numba.njit(parallel=True, fastmath=True)
+def csr_times_dense(row_ptr, col, value, x):  # type: ignore[no-untyped-def]
+    y = np.zeros((len(row_ptr) - 1, x.shape[1]), np.float32)
+    for m in numba.prange(len(row_ptr) - 1):
+        for i in range(row_ptr[m], row_ptr[m + 1]):
+            for n in range(x.shape[1]):
+                y[m, n] += value[i] * x[col[i], n]
+    return y
+
+
+def in_pyruntime(kind: str, layer: Layer) -> Engine:
+    """Converted as if the encoding `kind` were the fastest."""
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(choose, "estimate_ns", Only(kind)):
+        path = Path(folder) / "layer.pyrt"
+        converters.convert(layer.module, (layer.x,), path, prefer="speed", progress=False, verify=False)
+        model = pyruntime.load(path, threads=torch.get_num_threads())
+    x = layer.x.numpy()
+    step = model.profile(x).layers[0]
+    return Engine(f"pyruntime {step.encoding}", step.bytes, lambda: model.infer(x))
+
+
+# What makes the engines, and the weights that suit them.
+WAYS: dict[str, tuple[Callable[[Layer], Engine], str]] = {
+    "torch": (torch_dense, "dense"),
+    "numpy": (numpy_dense, "dense"),
+    "scipy csr": (scipy_csr, "90 % zeros"),
+    "torch csr": (torch_csr, "90 % zeros"),
+    "numba csr": (numba_csr, "90 % zeros"),
+    "panels+f32": (partial(in_pyruntime, "panels+f32"), "dense"),
+    "panels+codebook": (partial(in_pyruntime, "panels+codebook"), "15 values"),
+    "panels+codebook+huffman": (partial(in_pyruntime, "panels+codebook+huffman"), "15 values"),
+    "csr+f32": (partial(in_pyruntime, "csr+f32"), "90 % zeros"),
+    "csr+f32+huffman": (partial(in_pyruntime, "csr+f32+huffman"), "90 % zeros"),
+    "csr+codebook": (partial(in_pyruntime, "csr+codebook"), "90 % zeros, 15 values"),
+    "csr+codebook+huffman": (partial(in_pyruntime, "csr+codebook+huffman"), "90 % zeros, 15 values"),
+}
+
+
+def make_engine(way: str, name: str) -> tuple[Layer, Engine]:
+    """A layer of LAYERS and an engine that computes what torch computes."""
+    make, weights = WAYS[way]
+    layer = Layer.make(name, weights)
+    engine = make(layer)
+    y = np.asarray(engine.call()).ravel()
+    np.testing.assert_allclose(y, layer.y, rtol=0, atol=1e-4 * np.abs(layer.y).max(), err_msg=way)
+    return layer, engine
+
+
+@contextmanager
+def limit_threads(n: int) -> Iterator[None]:
+    """Holds torch, BLAS and numba to n threads."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(n)
+    numba.set_num_threads(n)
+    with threadpool_limits(n):
+        yield
+    torch.set_num_threads(before[0])
+    numba.set_num_threads(before[1])
+
+
+def medians(calls: list[Callable[[], object]], seconds: float) -> list[float]:
+    """Milliseconds of each call, the calls taking turns for about `seconds` each.
+
+    A turn is several calls, of which the first is not counted: it finds the caches, and the idle threads that
+    still spin, as the engine before left them.
+    """
+    times: list[list[float]] = [[] for _ in calls]
+    end = time.perf_counter() + seconds * len(calls)
+    while len(times[-1]) < 15 or time.perf_counter() < end:
+        for call, own in zip(calls, times, strict=True):
+            call()
+            for _ in range(5):
+                start = time.perf_counter()
+                call()
+                own.append((time.perf_counter() - start) * 1e3)
+    return [float(np.median(own)) for own in times]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the table; rates are per second."""
+
+    layer: str
+    engine: str
+    weights: str
+    threads: int
+    ms: float
+    times_dense: float
+    dense_gflops: float
+    real_gflops: float
+    weight_bytes: int
+    weight_gbytes: float
+
+
+def measure(name: str, threads: int, seconds: float) -> list[Result]:
+    with limit_threads(threads), torch.no_grad():
+        found = [make_engine(way, name) for way in tqdm(WAYS, leave=False, disable=None)]
+        times = medians([engine.call for _, engine in found], seconds)
+    best = min(ms for ms, (_, engine) in zip(times, found, strict=True) if engine.name in ("torch", "numpy"))
+    results = []
+    for ms, (layer, engine) in zip(times, found, strict=True):
+        columns = layer.y.size // len(layer.matrix)
+        results.append(
+            Result(
+                layer=name,
+                engine=engine.name,
+                weights=layer.weights,
+                threads=threads,
+                ms=ms,
+                times_dense=best / ms,
+                dense_gflops=2e-6 * layer.matrix.size * columns / ms,
+                real_gflops=2e-6 * layer.nnz * columns / ms,
+                weight_bytes=engine.weight_bytes,
+                weight_gbytes=1e-6 * engine.weight_bytes / ms,
+            )
+        )
+    return results
+
+
+def print_table(layer: str, results: list[Result]) -> None:
+    """A row per engine; the columns of the first number of threads, then those of the others."""
+    counts = sorted({r.threads for r in results})
+    table = Table(title=f"{layer}, batch 1")
+    for title in ("engine", "weights"):
+        table.add_column(title)
+    for title in ("weights MB", *(f"{title} ({n}T)" for n in counts for title in ("ms", "x dense"))):
+        table.add_column(title, justify="right")
+    for title in ("dense GFLOP/s", "real GFLOP/s", "weights GB/s"):
+        table.add_column(f"{title} (1T)", justify="right")
+    for row in (r for r in results if r.threads == counts[0]):
+        same = [r for r in results if (r.engine, r.weights) == (row.engine, row.weights)]
+        cells = [cell for r in same for cell in (f"{r.ms:.3f}", f"{r.times_dense:.2f}")]
+        rates = (f"{row.dense_gflops:.1f}", f"{row.real_gflops:.1f}", f"{row.weight_gbytes:.2f}")
+        table.add_row(row.engine, row.weights, f"{row.weight_bytes / 1e6:.3f}", *cells, *rates)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--seconds", type=float, default=0.5, help="per engine, layer and number of threads")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore", "Sparse")  # torch: its CSR tensors are in beta state
+    everything: list[Result] = []
+    counts = sorted({1, torch.get_num_threads()})
+    progress = tqdm([(layer, n) for layer in LAYERS for n in counts], unit="run", disable=None)
+    for layer, threads in progress:
+        progress.set_description(f"{layer}, {threads} threads")
+        everything += measure(layer, threads, args.seconds)
+    for layer in LAYERS:
+        print_table(layer, [r for r in everything if r.layer == layer])
+    if args.json:
+        about = {"processor": platform.processor() or platform.machine(), "torch": torch.__version__}
+        args.json.write_text(json.dumps(about | {"results": [asdict(r) for r in everything]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
