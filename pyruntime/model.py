@@ -94,7 +94,7 @@ class Model:
         return {info.name: array for info, array in zip(self.outputs, results, strict=True)}
 
     def profile(self, x: Feed) -> Profile:
-        """Runs the network once, timing every op. Takes and raises what `infer` does."""
+        """Times every op of one run, after an untimed one to warm up. Takes and raises what `infer` does."""
         return Profile.from_core(self._core.profile(self._arrays(x)))
 
     def input_shapes(self, **sizes: int) -> list[tuple[int, ...]]:

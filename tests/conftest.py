@@ -66,7 +66,7 @@ class Converted:
 
 def convert_module(module: torch.nn.Module, x: torch.Tensor, path: Path) -> Converted:
     module.eval()
-    converters.convert(module, (x,), path, progress=False)
+    converters.convert(module, (x,), path, prefer="size", progress=False)
     with torch.no_grad():
         return Converted(module, path, x.numpy(), module(x).numpy())
 

@@ -127,6 +127,8 @@ case(
     "conv_bn_relu",
     lambda: batch_norm(nn.Sequential(nn.Conv2d(6, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())),
 )
+
+
 def clustered(module: nn.Module) -> nn.Module:
     """Weights of 16 values, which a folded batch norm would destroy."""
     for m in module.modules():

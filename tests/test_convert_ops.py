@@ -160,9 +160,9 @@ def test_parametrized_weights_are_evaluated(tmp_path: Path) -> None:
     report = converters.convert(module, torch.randn(3, 40), path, prefer="size", progress=False)
     compare(module, (torch.randn(2, 40),), path)
     by_name = {layer.name: layer for layer in report.layers}
-    assert by_name["0.weight"].encoding.startswith("csr+f32")
+    assert by_name["0.weight"].encoding.startswith("csr8+f32")
     assert by_name["2.weight"].distinct == 8
-    assert by_name["2.weight"].encoding.startswith("panels+codebook")
+    assert by_name["2.weight"].encoding.startswith("dense+codebook")
 
 
 class Unsupported(nn.Module):
@@ -284,6 +284,36 @@ def test_a_file_that_computes_something_else_is_removed(
     assert path.exists()
 
 
+def test_report_and_runtime_name_encodings_alike(tmp_path: Path) -> None:
+    """Of every tensor: the report's from the encoder, the runtime's from the bytes of the file."""
+    wide = nn.Linear(3000, 64, bias=False)
+    skewed = nn.Linear(512, 256)
+    with torch.no_grad():
+        wide.weight[torch.rand(wide.weight.shape) < 0.999] = 0
+        skewed.weight.copy_((torch.randn(256, 512) * 2).round().clamp(-7, 7) / 8 + 1)
+    modules = {
+        "plain": (nn.Linear(40, 30), (1, 40)),
+        "sparse": (wide, (1, 3000)),
+        "skewed": (skewed, (1, 512)),
+        "shared": (compress(nn.Sequential(nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 10))), (1, 300)),
+        "conv": (compress(nn.Conv2d(32, 48, 3)), (1, 32, 9, 9)),
+        "depthwise": (compress(nn.Conv2d(64, 64, 5, groups=64)), (1, 64, 9, 9)),
+    }
+    seen = set()
+    for prefer in ("size", "speed", "auto"):
+        for name, (module, shape) in modules.items():
+            path = tmp_path / f"{name}-{prefer}.pyrt"
+            report = converters.convert(module, torch.zeros(shape), path, prefer=prefer, progress=False)
+            with pyruntime.load(path) as model:
+                stored = {tensor["name"]: tensor["encoding"] for tensor in model._core.tensors}
+                assert {layer.name: layer.encoding for layer in report.layers} == stored
+                weights = [encoding for name, encoding in stored.items() if name.endswith("weight")]
+                assert all(encoding in model.summary() for encoding in weights)
+            seen |= set(stored.values())
+    assert {"dense+f32", "dense+codebook4+huffman", "csr8+codebook4+huffman", "rows+f32"} <= seen
+    assert any(encoding.startswith("csr16") for encoding in seen), seen
+
+
 def test_report(tmp_path: Path) -> None:
     module = compress(nn.Sequential(nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 10)))
     path = tmp_path / "net.pyrt"
@@ -294,7 +324,7 @@ def test_report(tmp_path: Path) -> None:
     assert report.ratio == 4 * report.parameters / report.file_bytes > 10
     layer = report.layers[0]
     assert (layer.name, layer.shape, layer.distinct) == ("0.weight", (200, 300), 15)
-    assert layer.encoding == "csr+codebook+huffman(COLS,INDEX)"
+    assert layer.encoding == "csr8+codebook4+huffman"
     for stream in layer.streams[1:]:
         assert stream.coding == "raw" or stream.entropy <= stream.bits < 1.15 * stream.entropy
     again = json.loads(json.dumps(report.to_dict()))

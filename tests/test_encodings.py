@@ -15,7 +15,7 @@ import pyruntime
 
 @dataclass(frozen=True)
 class Weight:
-    """How a weight is made: its share of zeros and its number of distinct non-zero values (0: no two alike)."""
+    """How a weight is made: its share of zeros, its number of distinct non-zero values (0: no two alike)."""
 
     zeros: float
     values: int
@@ -104,7 +104,9 @@ def test_layers_equal_torch(
             with pyruntime.load(path, threads=2) as model:
                 for layer, y, e in zip(LAYERS, infer(model, x), expected, strict=True):
                     tolerance = 1e-5 * (np.abs(e).max() + 1e-3)
-                    np.testing.assert_allclose(y, e, rtol=0, atol=tolerance, err_msg=f"{layer}, {isa}, {batch}")
+                    np.testing.assert_allclose(
+                        y, e, rtol=0, atol=tolerance, err_msg=f"{layer}, {isa}, {batch}"
+                    )
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)

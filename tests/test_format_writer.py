@@ -87,7 +87,7 @@ def test_the_chosen_encoding_gives_the_matrix_back(case: tuple[Matrix, int], pre
 def test_any_bits_survive(matrix: Matrix) -> None:
     """NaN payloads, infinities and denormals; only -0.0 may become 0.0, where zeros are dropped or shared."""
     for encoded in all_encodings(matrix, 1):
-        plain = encoded.encoding in ("rows+f32", "panels+f32")
+        plain = encoded.encoding in ("rows+f32", "dense+f32")
         expected = matrix.view(np.uint32) if plain else codebook.bits_of(matrix)
         assert decode(encoded).tobytes() == expected.tobytes(), encoded.encoding
 
@@ -179,7 +179,7 @@ def test_packed_indices(bits: int) -> None:
 
 def test_huffman_is_left_out_where_it_gains_little() -> None:
     flat = np.random.default_rng(0).integers(0, 16, (64, 64)).astype(np.float32)
-    assert panels.encode(flat, 1, True, True).encoding == "panels+codebook"
+    assert panels.encode(flat, 1, True, True).encoding == "dense+codebook4"
 
 
 def test_every_flipped_byte_is_noticed() -> None:

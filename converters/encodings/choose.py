@@ -73,7 +73,7 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     encoded = min((way.encode() for way in tried), key=lambda e: e.bytes)
     time_ns = estimate_ns(encoded.kind, encoded.entries, weight.columns)
     size, slower = encoded.bytes / (4 * dense.entries), time_ns / times[0]
-    why = f"{why}: {size:.1%} of the bytes, {slower:.2f}x the time of {dense.kind}"
+    why = f"{why}: {size:.1%} of the bytes, {slower:.2f}x the time of plain f32"
     if len(ways) == 1:
         why = f"{1 - nnz / matrix.size:.1%} zeros, over 256 distinct values: nothing to exploit"
     return Choice(encoded, nnz, None if book is None else book.size, time_ns, why)

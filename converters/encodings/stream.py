@@ -53,9 +53,15 @@ class Encoded:
 
     @property
     def encoding(self) -> str:
-        """For people: `csr+codebook+huffman(COLS,INDEX)`."""
-        coded = ",".join(s.kind for s in self.streams if s.coding == "huffman")
-        return "+".join([self.structure, self.values] + ([f"huffman({coded})"] if coded else []))
+        """Its name, as the runtime has it: `dense+f32`, `csr8+codebook5+huffman`, `rows+f32`.
+
+        The numbers are the bits of a column delta and of an index; huffman: at least one stream is coded.
+        """
+        bits = {stream.kind: str(stream.bits) for stream in self.streams}
+        structure = {"panels": "dense", "csr": "csr" + bits.get("COLS", ""), "rows": "rows"}[self.structure]
+        values = self.values + (bits["INDEX"] if self.values == "codebook" else "")
+        coded = any(stream.coding == "huffman" for stream in self.streams)
+        return f"{structure}+{values}" + ("+huffman" if coded else "")
 
 
 def entropy(histogram: npt.NDArray[np.int64]) -> float:

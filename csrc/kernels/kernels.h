@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "base/activation.h"
 #include "base/cpu.h"
@@ -166,7 +167,7 @@ struct Kernels {
 // The kernels of an ISA; families it lacks fall back to the next simpler one. Null when this processor cannot run it.
 const Kernels* kernels_for(Isa isa);
 // The fastest usable set, or the one that PYRUNTIME_ISA forces; null and *message when that one cannot run.
-const Kernels* select_kernels(const char** message);
+const Kernels* select_kernels(std::string* message);
 
 // Every kernel built into this binary, for tests and benches.
 struct KernelEntry {

@@ -19,8 +19,7 @@ namespace {
 
 namespace {
 
-#define PYRT_KERNEL(family, function, isa) \
-  {#family, #function, Isa::isa, reinterpret_cast<void (*)()>(function)},
+#define PYRT_KERNEL(family, function, isa) {#family, #function, Isa::isa, reinterpret_cast<void (*)()>(function)},
 const KernelEntry kTable[] = {
 #include "kernels/kernels.def"
 };
@@ -54,15 +53,18 @@ const Kernels* kernels_for(Isa isa) {
   return isa_available(isa) ? &sets[static_cast<int>(isa)] : nullptr;
 }
 
-const Kernels* select_kernels(const char** message) {
+const Kernels* select_kernels(std::string* message) {
   const Isa fastest_first[] = {Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kRef};
   const char* forced = std::getenv("PYRUNTIME_ISA");
   for (Isa isa : fastest_first) {
     if (forced && *forced && std::strcmp(forced, isa_name(isa)) != 0) continue;
     if (const Kernels* set = kernels_for(isa)) return set;
   }
-  *message = "PYRUNTIME_ISA names an instruction set that this processor or build does not have; "
-             "use ref, avx2, avx512 or neon, or unset it";
+  *message = std::string("PYRUNTIME_ISA=") + forced + ": this processor and build have";
+  for (Isa isa : fastest_first) {
+    if (isa_available(isa)) *message += std::string(" ") + isa_name(isa);
+  }
+  *message += "; name one of these or unset it";
   return nullptr;
 }
 

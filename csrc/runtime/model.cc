@@ -51,14 +51,18 @@ Status Model::open_memory(const void* data, size_t size, int threads, std::uniqu
 }
 
 Status Model::bind(int threads) {
-  const char* message = nullptr;
+  std::string message;
   kernels_ = select_kernels(&message);
   if (!kernels_) return invalid_argument(message);
   if (threads < 0 || threads > 1024) return invalid_argument("threads must be 0 (all processors) to 1024");
   for (uint32_t i = 0; i < file_.value_count(); ++i) {
     const format::Value& v = file_.value(i);
-    ValueInfo info{file_.string(v.name), static_cast<format::Dtype>(v.dtype), static_cast<format::Role>(v.role), v.rank,
-                   v.channel_axis, {}};
+    ValueInfo info{file_.string(v.name),
+                   static_cast<format::Dtype>(v.dtype),
+                   static_cast<format::Role>(v.role),
+                   v.rank,
+                   v.channel_axis,
+                   {}};
     if (info.role == format::Role::kInput) {
       const auto* dims = reinterpret_cast<const int32_t*>(file_.words(v.dims));
       info.dims.assign(dims, dims + v.rank);
@@ -84,7 +88,8 @@ CodedStream Model::bind_code(const format::Tensor& tensor, const format::Stream&
   table_bytes_ += size * sizeof(uint16_t);
   CodedStream code;
   code.table = {huffman_tables_.back().get(), h.table_bits};
-  code.offset = reinterpret_cast<const uint32_t*>(h.chunk_offset);  // the stream and its code lengths are 4-byte aligned
+  code.offset =
+      reinterpret_cast<const uint32_t*>(h.chunk_offset);  // the stream and its code lengths are 4-byte aligned
   code.data = h.data;
   return code;
 }
@@ -162,7 +167,8 @@ Status Model::bind_ops() {
 
 Status Model::check_inputs(const std::vector<Array>& inputs) const {
   if (inputs.size() != inputs_.size()) {
-    return invalid_argument("expected " + std::to_string(inputs_.size()) + " inputs, got " + std::to_string(inputs.size()));
+    return invalid_argument("expected " + std::to_string(inputs_.size()) + " inputs, got " +
+                            std::to_string(inputs.size()));
   }
   std::vector<int64_t> bound(file_.symbol_count(), 0);
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -174,7 +180,8 @@ Status Model::check_inputs(const std::vector<Array>& inputs) const {
     for (size_t d = 0; d < v.dims.size(); ++d) {
       const int32_t code = v.dims[d];
       const auto symbol = static_cast<uint32_t>(-1 - code);
-      expected += (d ? ", " : "") + (code > 0 ? std::to_string(code) : std::string(file_.string(file_.symbol(symbol).name)));
+      expected +=
+          (d ? ", " : "") + (code > 0 ? std::to_string(code) : std::string(file_.string(file_.symbol(symbol).name)));
       if (!fits) continue;
       if (code > 0) {
         fits = dims[d] == code;
