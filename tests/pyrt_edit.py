@@ -170,7 +170,7 @@ class Pyrt:
         groups: int = 1,
         panel_rows: int = 0,
     ) -> int:
-        """The number of a new tensor of raw streams (kind, data, bits): csr if one is ROWS, else rows or panels."""
+        """The number of a new tensor of raw streams (kind, data, bits): csr if one is ROWS."""
         kinds = [kind for kind, _, _ in streams]
         structure = CSR if "ROWS" in kinds else PANELS if panel_rows else ROWS
         values = CODEBOOK if "BOOK" in kinds else F32

@@ -1,5 +1,6 @@
 #include "base/thread_pool.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -22,13 +23,21 @@ inline void pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : threads_(threads), owner_pid_(getpid()) {
-  for (int part = 1; part < threads; ++part) workers_.emplace_back([this, part] { work(part); });
+ThreadPool::ThreadPool(int threads) : owner_pid_(getpid()) {
+  starts_.reserve(static_cast<size_t>(threads));  // workers keep pointers into it
+  // No worker reads threads_ before the first region, when it is final.
+  for (int part = 1; part < threads; ++part) {
+    starts_.push_back({this, part});
+    pthread_t worker;
+    if (pthread_create(&worker, nullptr, enter, &starts_.back()) != 0) break;
+    workers_.push_back(worker);
+    ++threads_;
+  }
 }
 
 ThreadPool::~ThreadPool() {
   if (getpid() != owner_pid_) {
-    for (auto& worker : workers_) worker.detach();
+    (void)wake_.release();  // destroying it would wait for the workers, which stayed in the parent
     return;
   }
   {
@@ -36,8 +45,14 @@ ThreadPool::~ThreadPool() {
     stop_ = true;
     region_.fetch_add(1);
   }
-  wake_.notify_all();
-  for (auto& worker : workers_) worker.join();
+  wake_->notify_all();
+  for (pthread_t worker : workers_) pthread_join(worker, nullptr);
+}
+
+void* ThreadPool::enter(void* start) {
+  const Start* s = static_cast<const Start*>(start);
+  s->pool->work(s->part);
+  return nullptr;
 }
 
 void ThreadPool::run(Fn fn, void* context) {
@@ -53,11 +68,11 @@ void ThreadPool::run(Fn fn, void* context) {
     std::lock_guard<std::mutex> lock(mutex_);
     region_.fetch_add(1, std::memory_order_release);
   }
-  wake_.notify_all();
+  wake_->notify_all();
   fn(context, 0, threads());
   for (int spins = 0; pending_.load(std::memory_order_acquire) != 0; ++spins) {
     if (spins < kSpins) pause();
-    else std::this_thread::yield();
+    else sched_yield();
   }
 }
 
@@ -67,7 +82,7 @@ void ThreadPool::work(int part) {
     for (int spins = 0; spins < kSpins && region_.load(std::memory_order_acquire) == seen; ++spins) pause();
     if (region_.load(std::memory_order_acquire) == seen) {
       std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [&] { return region_.load(std::memory_order_acquire) != seen; });
+      wake_->wait(lock, [&] { return region_.load(std::memory_order_acquire) != seen; });
     }
     ++seen;
     if (stop_) return;
