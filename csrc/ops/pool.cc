@@ -8,6 +8,7 @@ namespace pyrt {
 namespace {
 
 constexpr int kMaxWindowRows = 256;
+constexpr int64_t kBuffer = 2048;  // columns of an image reduced at a time
 
 // [begin, end) of the input that output i covers, inside the image.
 struct Window {
@@ -56,7 +57,10 @@ class PoolOp : public Op {
       for (int64_t c = x.channels * part / parts; c < end; ++c) {
         if (out->mask) out->clear(c, c + 1);
         for (int64_t n = 0; n < x.images; ++n) {
-          for (int64_t h = 0; h < out->height; ++h) pool_row(ctx, c, n, h);
+          for (int64_t h = 0; h < out->height; ++h) {
+            if (regular()) pool_regular_row(ctx, c, n, h);
+            else pool_row(ctx, c, n, h);
+          }
         }
       }
     });
@@ -72,7 +76,68 @@ class PoolOp : public Op {
     return out_size;
   }
 
-  // The rows of the window are reduced first, all columns at once; then the columns of each window.
+  float neutral() const { return max_ ? -std::numeric_limits<float>::infinity() : 0.0f; }
+
+  // Windows of one size and stride, of a size that the buffers below hold.
+  bool regular() const {
+    return !adaptive_ && kh_ <= kMaxWindowRows && kw_ <= kMaxWindowRows && dw_ * (kw_ - 1) < kBuffer / 2 && sw_ <= 8;
+  }
+
+  // The rows of the window are reduced first, all columns at once; the result is split into the phases of the stride,
+  // of which every column of the window is a shifted row, so that the columns are reduced in the same way.
+  void pool_regular_row(const RunContext& ctx, int64_t c, int64_t n, int64_t h) const {
+    const Node& x = *in[0];
+    const float* rows[kMaxWindowRows];
+    int count = 0;
+    for (int64_t i = 0; i < kh_; ++i) {
+      const int64_t hi = h * sh_ - ph_ + i * dh_;
+      if (hi >= 0 && hi < x.height) rows[count++] = x.row(c, n, hi);
+    }
+    float* y = out->row(c, n, h);
+    const int64_t span = dw_ * (kw_ - 1) + 1;
+    const int64_t piece = (kBuffer - span) / sw_ + 1;
+    for (int64_t w = 0; w < out->width; w += piece) {
+      const int64_t size = std::min(piece, out->width - w);
+      const int64_t from = w * sw_ - pw_, length = (size - 1) * sw_ + span;
+      const int64_t low = std::min(std::max<int64_t>(-from, 0), length);
+      const int64_t high = std::max(std::min(x.width - from, length), low);
+      float reduced[kBuffer + 8], phases[kBuffer + 8 * 8];
+      std::fill(reduced, reduced + low, neutral());
+      std::fill(reduced + high, reduced + length + 8, neutral());
+      if (count == 0) {
+        std::fill(reduced, reduced + length, neutral());
+      } else if (high > low) {
+        const float* inside[kMaxWindowRows];
+        for (int r = 0; r < count; ++r) inside[r] = rows[r] + from + low;
+        ctx.kernels->reduce_rows_f32({inside, count, reduced + low, static_cast<int>(high - low), max_});
+      }
+      const float* base = reduced;
+      const int64_t phase_length = ceil_div(length, sw_);
+      if (sw_ == 2) {
+        for (int64_t i = 0; i < phase_length; ++i) {
+          phases[i] = reduced[2 * i];
+          phases[phase_length + i] = reduced[2 * i + 1];
+        }
+        base = phases;
+      } else if (sw_ > 1) {
+        for (int64_t p = 0; p < sw_; ++p) {
+          for (int64_t i = 0; i < phase_length; ++i) phases[p * phase_length + i] = reduced[i * sw_ + p];
+        }
+        base = phases;
+      }
+      const float* columns_of_window[kMaxWindowRows];
+      for (int64_t j = 0; j < kw_; ++j) {
+        columns_of_window[j] = base + j * dw_ % sw_ * phase_length + j * dw_ / sw_;
+      }
+      ctx.kernels->reduce_rows_f32({columns_of_window, static_cast<int>(kw_), y + w, static_cast<int>(size), max_});
+    }
+    if (max_) return;
+    const bool same = (divisor_ != 0) || (ph_ == 0 && pw_ == 0 && !ceil_mode_);
+    const auto all = static_cast<float>(divisor(h, 0));
+    for (int64_t w = 0; w < out->width; ++w) y[w] /= same ? all : static_cast<float>(divisor(h, w));
+  }
+
+  // Windows of varying size: the rows are reduced first, all columns at once; then the columns of each window.
   void pool_row(const RunContext& ctx, int64_t c, int64_t n, int64_t h) const {
     const Node& x = *in[0];
     const float* rows[kMaxWindowRows];
@@ -81,8 +146,7 @@ class PoolOp : public Op {
     const int64_t h1 = adaptive_ ? ceil_div((h + 1) * x.height, out->height) : h0 + dh_ * (kh_ - 1) + 1;
     const int64_t step = adaptive_ ? 1 : dh_;
     float* y = out->row(c, n, h);
-    const float zero = max_ ? -std::numeric_limits<float>::infinity() : 0.0f;
-    std::fill(y, y + out->width, zero);
+    std::fill(y, y + out->width, neutral());
     for (int64_t hi = h0; hi < h1; hi += step) {
       if (hi < 0 || hi >= x.height) continue;
       rows[count++] = x.row(c, n, hi);
@@ -97,19 +161,18 @@ class PoolOp : public Op {
 
   // Wide images are done in pieces that fit a small buffer.
   void fold(const RunContext& ctx, const float* const* rows, int count, float* y) const {
-    constexpr int64_t buffer = 2048;
-    float reduced[buffer];
+    float reduced[kBuffer];
     for (int64_t w = 0; w < out->width;) {
       // With dilation the first column inside the image may lie behind that of the next window.
       const int64_t from = adaptive_ ? columns(w).begin : std::max<int64_t>(w * sw_ - pw_, 0);
       int64_t w_end = w + 1;
-      while (w_end < out->width && columns(w_end).end - from <= buffer) ++w_end;
+      while (w_end < out->width && columns(w_end).end - from <= kBuffer) ++w_end;
       const int64_t to = std::max(columns(w_end - 1).end, from);
       const float* shifted[kMaxWindowRows];
       for (int r = 0; r < count; ++r) shifted[r] = rows[r] + from;
       // A window wider than the buffer (a global pool of a huge image) is folded piece by piece.
-      for (int64_t at = from; at < to; at += buffer) {
-        const int64_t piece = std::min(buffer, to - at);
+      for (int64_t at = from; at < to; at += kBuffer) {
+        const int64_t piece = std::min(kBuffer, to - at);
         ctx.kernels->reduce_rows_f32({shifted, count, reduced, static_cast<int>(piece), max_});
         for (int64_t i = w; i < w_end; ++i) fold_columns(reduced, at, at + piece, i, y);
         for (int r = 0; r < count; ++r) shifted[r] += piece;
@@ -126,7 +189,8 @@ class PoolOp : public Op {
     const int64_t end = std::min(window.end, to);
     float acc = y[w];
     if (max_) {
-      for (; i < end; i += step) acc = reduced[i - from] > acc || std::isnan(reduced[i - from]) ? reduced[i - from] : acc;
+      for (; i < end; i += step)
+        acc = reduced[i - from] > acc || std::isnan(reduced[i - from]) ? reduced[i - from] : acc;
     } else {
       // Eight sums, so that a long row (a global pool) does not wait for one chain of additions.
       float sums[8] = {};
