@@ -8,6 +8,9 @@ import pyrt_reader
 import pytest
 import torch
 
+import pyruntime
+from pyruntime import _core
+
 GOLDEN = Path(__file__).parent / "golden"
 MAKE = runpy.run_path(str(GOLDEN / "make.py"))
 
@@ -21,6 +24,23 @@ def test_golden_file_decodes(name: str) -> None:
     (x,) = (expected[key] for key in expected if key.startswith("in."))
     for key, y in pyrt_reader.run(file, x, torch.float64).items():
         np.testing.assert_allclose(y, expected[f"out.{key}"], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+@pytest.mark.parametrize("name", MAKE["GOLDEN"])
+def test_runtime_gives_the_golden_outputs(name: str, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The C++ reader and kernels on files that do not change when the writer does; one thread and several."""
+    monkeypatch.setenv("PYRUNTIME_ISA", isa)
+    expected = np.load(GOLDEN / f"{name}.npz")
+    for threads in (1, 3):
+        with pyruntime.load(GOLDEN / f"{name}.pyrt", threads=threads) as model:
+            assert model.isa == isa
+            (x,) = model.inputs
+            outputs = model.infer({x.name: expected[f"in.{x.name}"]})
+        assert isinstance(outputs, dict)
+        assert {f"out.{key}" for key in outputs} == {key for key in expected if key.startswith("out.")}
+        for key, y in outputs.items():
+            np.testing.assert_allclose(y, expected[f"out.{key}"], rtol=2e-5, atol=4e-6)
 
 
 @pytest.mark.parametrize("name", ["linear", "conv"])

@@ -39,11 +39,12 @@ def refusal(data: bytes) -> str:
     return str(raised.value)
 
 
-def run_sanitized(folder: Path, *arguments: str | Path) -> list[str]:
+def run_sanitized(folder: Path, *arguments: str | Path, isa: str = "") -> list[str]:
     """The lines that load_file prints; fails on any crash, sanitizer report or allocation over 2 GB."""
     environment = os.environ | {
         "ASAN_OPTIONS": "allocator_may_return_null=1:max_allocation_size_mb=2048",
         "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYRUNTIME_ISA": isa,
     }
     command = [folder / "load_file", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
@@ -248,6 +249,12 @@ def test_arithmetic_of_shapes_does_not_overflow(
 @pytest.mark.parametrize("name", GOLDEN)
 def test_mutations(name: str, cpp_build_sanitized: Path) -> None:
     run_sanitized(cpp_build_sanitized, "--mutate", "2000", "0", TESTS / "golden" / f"{name}.pyrt")
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_good_files_under_sanitizers(isa: str, cpp_build_sanitized: Path) -> None:
+    paths = [TESTS / "golden" / f"{name}.pyrt" for name in GOLDEN]
+    assert run_sanitized(cpp_build_sanitized, *paths, isa=isa) == ["OK"] * len(paths)
 
 
 @pytest.mark.slow
