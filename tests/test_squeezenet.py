@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import converters
+import pyruntime
 from bench.nets import SqueezeNetV1_0
 from converters.report import Report
 
@@ -46,8 +47,16 @@ def test_weights_are_exact(net: SqueezeNetV1_0, converted: tuple[Report, Path]) 
 
 
 def test_outputs_match_the_given_logits(data_dir: Path, converted: tuple[Report, Path]) -> None:
-    images = np.load(data_dir / "imagenet_samples" / "imagenet_trainlike_100_227.npz")["x"][:2]
+    """Of all 100 photographs in pyruntime, and of two in the plain reader."""
+    images = np.load(data_dir / "imagenet_samples" / "imagenet_trainlike_100_227.npz")["x"]
     bgr = images[..., ::-1].astype(np.float32) - np.array(MEAN_BGR, np.float32)
-    logits = np.load(data_dir / "squeezenet" / "fp32_logits_dev100.npz")["logits"][:2]
-    (outputs,) = pyrt_reader.run(pyrt_reader.read(converted[1]), bgr.transpose(0, 3, 1, 2)).values()
-    np.testing.assert_allclose(outputs, logits, rtol=1e-4, atol=1e-4 * float(np.abs(logits).max()))
+    x = np.ascontiguousarray(bgr.transpose(0, 3, 1, 2))
+    logits = np.load(data_dir / "squeezenet" / "fp32_logits_dev100.npz")["logits"]
+    tolerance = 1e-4 * float(np.abs(logits).max())
+    with pyruntime.load(converted[1]) as model:
+        outputs = np.concatenate([model.infer(x[i : i + 10]) for i in range(0, len(x), 10)])
+    print(f"max abs difference of logits {np.abs(outputs - logits).max():.1e}")
+    np.testing.assert_allclose(outputs, logits, rtol=1e-4, atol=tolerance)
+    np.testing.assert_array_equal(outputs.argmax(1), logits.argmax(1))
+    (plain,) = pyrt_reader.run(pyrt_reader.read(converted[1]), x[:2]).values()
+    np.testing.assert_allclose(plain, logits[:2], rtol=1e-4, atol=tolerance)
