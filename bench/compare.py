@@ -5,8 +5,8 @@
     python bench/compare.py --only nets --zeros 0.9  # pruned
     python bench/compare.py --save before            # later: --compare before
 
-The engines take turns. A time is the median of all calls (and the least); ratio is the time of the better of
-torch and onnxruntime over that of pyruntime: above 1 is faster. GFLOP/s counts zeros; peak is the FMA peak,
+The engines take turns. A time is the median of all calls (and the least), on one thread of its cpu time; ratio
+is the time of the better of torch and onnxruntime over that of pyruntime: above 1 is faster. GFLOP/s counts zeros; peak is the FMA peak,
 measured in the same run. "layer" is the time of a single layer without copying input and output, as in a net
 that layer has neighbours, and "its ratio" sets that against the same times of the others.
 """
@@ -52,8 +52,12 @@ TOLERANCE = 1e-3  # of the largest output
 Row = dict[str, Any]
 
 
-def alternate(calls: dict[str, Callable[[int], object]], seconds: float) -> dict[str, list[float]]:
+def alternate(
+    calls: dict[str, Callable[[int], object]], threads: int, seconds: float
+) -> dict[str, list[float]]:
     """Milliseconds of every call, the engines in turns; the first call of a turn is not counted."""
+    # All engines run in the calling thread when they have one; its cpu time leaves other programs out.
+    clock = time.thread_time if threads == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in calls}
     turn = 0
     for _ in range(ROUNDS):
@@ -63,11 +67,10 @@ def alternate(calls: dict[str, Callable[[int], object]], seconds: float) -> dict
             end = time.perf_counter() + seconds / ROUNDS / len(calls)
             while True:
                 turn += 1
-                start = time.perf_counter()
+                start = clock()
                 call(turn)
-                now = time.perf_counter()
-                times[name].append((now - start) * 1e3)
-                if now >= end:
+                times[name].append((clock() - start) * 1e3)
+                if time.perf_counter() >= end:
                     break
     return times
 
@@ -98,7 +101,7 @@ def measure(case: Case, threads: list[int], seconds: float, folder: Path) -> lis
         def caller(own: list[engines.Run]) -> Callable[[int], object]:
             return lambda turn: own[turn % len(own)](inputs[turn % len(inputs)])
 
-        times = alternate({name: caller(own) for name, own in runs.items()}, seconds)
+        times = alternate({name: caller(own) for name, own in runs.items()}, count, seconds)
         median = {name: float(np.median(t)) for name, t in times.items()}
         least = {name: min(t) for name, t in times.items()}
         row: Row = {
