@@ -1,7 +1,7 @@
 /* pyruntime: run compressed neural networks without decompressing them. The public C API.
  *
- * Every function that can fail returns a status; pyrt_error() then tells what happened, in words, until the next call on
- * this thread. Handles are opaque. A model may be shared by threads; a session belongs to one caller at a time.
+ * Every function that can fail returns a status; pyrt_error() then tells what happened, in words, until the next call
+ * on this thread. Handles are opaque. A model may be shared by threads; a session belongs to one caller at a time.
  */
 #ifndef PYRUNTIME_H_
 #define PYRUNTIME_H_

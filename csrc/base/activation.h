@@ -6,8 +6,23 @@
 namespace pyrt {
 
 enum class Act : uint32_t {
-  kNone = 0, kClamp, kLeakyRelu, kSigmoid, kTanh, kSilu, kHardswish, kHardsigmoid, kGelu, kGeluTanh,
-  kElu, kExp, kSqrt, kAbs, kSoftplus, kMish, kCount
+  kNone = 0,
+  kClamp,
+  kLeakyRelu,
+  kSigmoid,
+  kTanh,
+  kSilu,
+  kHardswish,
+  kHardsigmoid,
+  kGelu,
+  kGeluTanh,
+  kElu,
+  kExp,
+  kSqrt,
+  kAbs,
+  kSoftplus,
+  kMish,
+  kCount
 };
 
 struct Activation {

@@ -59,8 +59,14 @@ bool isa_available(Isa isa) {
   switch (isa) {
     case Isa::kRef: return true;
 #if defined(__x86_64__)
-    case Isa::kAvx2: { static const bool yes = has_avx2(); return yes; }
-    case Isa::kAvx512: { static const bool yes = has_avx512(); return yes; }
+    case Isa::kAvx2: {
+      static const bool yes = has_avx2();
+      return yes;
+    }
+    case Isa::kAvx512: {
+      static const bool yes = has_avx512();
+      return yes;
+    }
 #elif defined(__aarch64__)
     case Isa::kNeon: return true;
 #endif

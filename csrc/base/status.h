@@ -23,14 +23,12 @@ class [[nodiscard]] Status {
 };
 
 inline Status invalid_file(std::string message) { return {Code::kInvalidFile, std::move(message)}; }
-inline Status invalid_argument(std::string message) {
-  return {Code::kInvalidArgument, std::move(message)};
-}
+inline Status invalid_argument(std::string message) { return {Code::kInvalidArgument, std::move(message)}; }
 
-#define PYRT_RETURN_IF_ERROR(expression)        \
-  do {                                          \
-    ::pyrt::Status status_ = (expression);      \
-    if (!status_.ok()) return status_;          \
+#define PYRT_RETURN_IF_ERROR(expression)   \
+  do {                                     \
+    ::pyrt::Status status_ = (expression); \
+    if (!status_.ok()) return status_;     \
   } while (0)
 
 }  // namespace pyrt

@@ -90,8 +90,10 @@ pyrt_status pyrt_session_create(pyrt_model* model, pyrt_session** session) {
 
 void pyrt_session_destroy(pyrt_session* session) { delete session; }
 
-pyrt_status pyrt_session_set_input(pyrt_session* session, size_t index, const float* data, const int64_t* dims, int rank) {
-  if (!session || !data || (!dims && rank > 0)) return fail(PYRT_INVALID_ARGUMENT, "pyrt_session_set_input: null argument");
+pyrt_status pyrt_session_set_input(pyrt_session* session, size_t index, const float* data, const int64_t* dims,
+                                   int rank) {
+  if (!session || !data || (!dims && rank > 0))
+    return fail(PYRT_INVALID_ARGUMENT, "pyrt_session_set_input: null argument");
   if (index >= session->inputs.size()) return fail(PYRT_INVALID_ARGUMENT, "there is no input of that number");
   if (rank < 0 || rank > PYRT_MAX_RANK) return fail(PYRT_INVALID_ARGUMENT, "the rank must be 0 to 6");
   session->inputs[index].data = data;
@@ -103,7 +105,8 @@ pyrt_status pyrt_session_run(pyrt_session* session) {
   if (!session) return fail(PYRT_INVALID_ARGUMENT, "pyrt_session_run: null argument");
   for (size_t i = 0; i < session->inputs.size(); ++i) {
     if (!session->inputs[i].data) {
-      return fail(PYRT_INVALID_ARGUMENT, "input " + std::to_string(i) + " is not set; call pyrt_session_set_input first");
+      return fail(PYRT_INVALID_ARGUMENT,
+                  "input " + std::to_string(i) + " is not set; call pyrt_session_set_input first");
     }
   }
   const pyrt_status status = report(session->session.run(session->inputs));
@@ -128,7 +131,8 @@ pyrt_status pyrt_session_read_output(const pyrt_session* session, size_t index, 
   size_t elements = 1;
   for (int d = 0; d < info.rank; ++d) elements *= static_cast<size_t>(info.dims[d]);
   if (!data || capacity < elements) {
-    return fail(PYRT_INVALID_ARGUMENT, "output " + std::string(info.name) + " needs room for " + std::to_string(elements) + " floats");
+    return fail(PYRT_INVALID_ARGUMENT,
+                "output " + std::string(info.name) + " needs room for " + std::to_string(elements) + " floats");
   }
   session->session.read_output(index, data);
   return PYRT_OK;

@@ -78,7 +78,9 @@ struct Node {
   // Images of rows of pixels; every other shape is one row of columns.
   bool spatial() const { return rank == 4 && axis == 1; }
   int64_t elements() const { return channels * images * height * width; }
-  bool same_dims(const Node& o) const { return rank == o.rank && axis == o.axis && std::equal(dims, dims + rank, o.dims); }
+  bool same_dims(const Node& o) const {
+    return rank == o.rank && axis == o.axis && std::equal(dims, dims + rank, o.dims);
+  }
 
   float* row(int64_t c) const { return data + c * plane; }
   float* row(int64_t c, int64_t n, int64_t h) const { return data + c * plane + n * image + h * pitch; }

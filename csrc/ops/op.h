@@ -1,8 +1,8 @@
 // The interface of an op, and what it is given while a plan is made and run.
 //
 // A plan is made once per set of input shapes: every op infers its output's shape, states its constraints on the layout
-// (grids, halos, aliases, scratch), and after memory has been assigned prepares its tables. Then `run` may be called any
-// number of times; it neither allocates nor fails.
+// (grids, halos, aliases, scratch), and after memory has been assigned prepares its tables. Then `run` may be called
+// any number of times; it neither allocates nor fails.
 #pragma once
 
 #include <memory>
@@ -19,8 +19,24 @@ namespace pyrt {
 
 // Codes of docs/format.md, section 3.
 enum class OpKind : uint32_t {
-  kLinear = 1, kConv2d, kUnary, kBinary, kScalar, kAffine, kPool2d, kAdaptivePool2d, kConcat, kSlice, kReshape,
-  kPermute, kReduce, kPad, kSoftmax, kInterpolate, kConstant, kEnd
+  kLinear = 1,
+  kConv2d,
+  kUnary,
+  kBinary,
+  kScalar,
+  kAffine,
+  kPool2d,
+  kAdaptivePool2d,
+  kConcat,
+  kSlice,
+  kReshape,
+  kPermute,
+  kReduce,
+  kPad,
+  kSoftmax,
+  kInterpolate,
+  kConstant,
+  kEnd
 };
 const char* op_kind_name(OpKind kind);
 
@@ -116,7 +132,9 @@ class Op {
   Node* out = nullptr;
 
  protected:
-  Status error(const std::string& rule) const { return invalid_argument("layer " + std::string(spec_.name) + ": " + rule); }
+  Status error(const std::string& rule) const {
+    return invalid_argument("layer " + std::string(spec_.name) + ": " + rule);
+  }
   // The output's channel axis is a property of the value, stated in the file; only its dims are inferred.
   void set_out(int rank, const int64_t* dims) { out->set_shape(rank, dims, out->axis); }
 

@@ -56,8 +56,8 @@ class Model {
   Status acquire(std::unique_ptr<Session>* session);
   void release(std::unique_ptr<Session> session);
 
-  // The pool if no other session is using it now; give it back with unlock. Null: run on the calling thread alone, which
-  // gives the same result.
+  // The pool if no other session is using it now; give it back with unlock. Null: run on the calling thread alone,
+  // which gives the same result.
   ThreadPool* try_lock_pool();
   void unlock_pool() { pool_mutex_.unlock(); }
 

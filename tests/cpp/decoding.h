@@ -79,6 +79,22 @@ inline void test_expand_index(pyrt::ExpandIndexFn fn) {
   }
 }
 
+// All 65536 of them, then some of every length.
+inline void test_widen(pyrt::WidenFn fn) {
+  for (int n : {65536, 0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 100}) {
+    what = "n " + std::to_string(n);
+    Guarded<uint16_t> in(static_cast<size_t>(n));
+    Guarded<float> out(static_cast<size_t>(n));
+    for (int i = 0; i < n; ++i) in[static_cast<size_t>(i)] = static_cast<uint16_t>(n == 65536 ? i : rng.below(65536));
+    fn({in.data(), n, out.data()});
+    for (int i = 0; i < n; ++i) {
+      const float got = out[static_cast<size_t>(i)], expected = half_value(in[static_cast<size_t>(i)]);
+      const bool same = std::isnan(expected) ? std::isnan(got) : got == expected;
+      if (!same) fail("f16 %d: %g", in[static_cast<size_t>(i)], static_cast<double>(got));
+    }
+  }
+}
+
 // A complete code: a binary tree grown from two leaves by splitting one after the other.
 inline std::vector<uint8_t> code_lengths(int symbols, bool skewed) {
   std::vector<uint8_t> leaves{1, 1};

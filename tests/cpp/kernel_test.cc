@@ -19,8 +19,9 @@ struct Family {
 };
 
 const Family kFamilies[] = {
-    {"gemm_f32", [](void (*k)()) { test_gemm(cast<pyrt::GemmFn>(k), false); }},
-    {"gemm_f32_few", [](void (*k)()) { test_gemm(cast<pyrt::GemmFn>(k), true); }},
+    {"gemm_f32", [](void (*k)()) { test_gemm<float>(cast<pyrt::GemmFn>(k), false); }},
+    {"gemm_f32_few", [](void (*k)()) { test_gemm<float>(cast<pyrt::GemmFn>(k), true); }},
+    {"gemm_f16_few", [](void (*k)()) { test_gemm<uint16_t>(cast<pyrt::GemmFn>(k), true); }},
     {"csr_f32", [](void (*k)()) { test_csr(cast<pyrt::CsrFn>(k), false); }},
     {"csr_f32_few", [](void (*k)()) { test_csr(cast<pyrt::CsrFn>(k), true); }},
     {"csr_f32_dot", [](void (*k)()) { test_csr_dot(cast<pyrt::CsrDotFn>(k)); }},
@@ -31,6 +32,7 @@ const Family kFamilies[] = {
     {"expand_cols_u8", [](void (*k)()) { test_expand_cols<uint8_t>(cast<pyrt::ExpandColsFn>(k)); }},
     {"expand_cols_u16", [](void (*k)()) { test_expand_cols<uint16_t>(cast<pyrt::ExpandColsFn>(k)); }},
     {"expand_index_f32", [](void (*k)()) { test_expand_index(cast<pyrt::ExpandIndexFn>(k)); }},
+    {"widen_f16", [](void (*k)()) { test_widen(cast<pyrt::WidenFn>(k)); }},
     {"huffman_u8", [](void (*k)()) { test_huffman(cast<pyrt::HuffmanFn>(k)); }},
 };
 

@@ -178,8 +178,10 @@ extern "C" void __sanitizer_set_death_callback(void (*)());
 int main(int argc, char** argv) {
   if (argc == 5 && std::strcmp(argv[1], "--mutate") == 0) {
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_set_death_callback(
-        [] { std::fprintf(stderr, "run again: load_file --mutate 1 %llu FILE\n", static_cast<unsigned long long>(current_seed)); });
+    __sanitizer_set_death_callback([] {
+      std::fprintf(stderr, "run again: load_file --mutate 1 %llu FILE\n",
+                   static_cast<unsigned long long>(current_seed));
+    });
 #endif
     std::ifstream in(argv[4], std::ios::binary);
     const std::vector<uint8_t> bytes{std::istreambuf_iterator<char>(in), {}};
@@ -191,7 +193,9 @@ int main(int argc, char** argv) {
       ran += result == "OK";
       if (count == 1) std::printf("%s\n", result.c_str());
     }
-    if (count > 1) std::printf("%llu mutations, %llu ran\n", static_cast<unsigned long long>(count), static_cast<unsigned long long>(ran));
+    if (count > 1)
+      std::printf("%llu mutations, %llu ran\n", static_cast<unsigned long long>(count),
+                  static_cast<unsigned long long>(ran));
     return 0;
   }
   for (int i = 1; i < argc; ++i) std::printf("%s\n", try_file(argv[i]).c_str());

@@ -41,6 +41,14 @@ inline double activate(const Activation& a, double y) {
 }
 
 // A sum of products with what its rounding errors scale with.
+// The value of an f16: sign, 5 bits of exponent (bias 15), 10 bits of fraction.
+inline float half_value(uint16_t half) {
+  const int exponent = half >> 10 & 31, fraction = half & 1023;
+  double value = exponent == 0 ? fraction * std::pow(2, -24) : (1 + fraction / 1024.0) * std::pow(2, exponent - 15);
+  if (exponent == 31) value = fraction ? std::nan("") : std::numeric_limits<double>::infinity();
+  return static_cast<float>(half >> 15 ? -value : value);
+}
+
 struct Sum {
   double value = 0;
   double magnitude = 0;  // sum of |terms|

@@ -181,12 +181,28 @@ void sweep_layers(bool few, const Run& run) {
   }
 }
 
-inline void test_gemm(pyrt::GemmFn fn, bool few) {
+// Weights as a kernel gets them, and what they stand for.
+inline void fill_weights(Guarded<float>& w, std::vector<float>* values) {
+  rng.fill(w);
+  for (size_t i = 0; i < w.size(); ++i) values->push_back(w[i]);
+}
+inline void fill_weights(Guarded<uint16_t>& w, std::vector<float>* values) {
+  for (size_t i = 0; i < w.size(); ++i) {
+    // Finite f16 of either sign, subnormal ones among them.
+    w[i] = static_cast<uint16_t>(rng.below(2) << 15 | rng.below(20) << 10 | rng.below(1024));
+    values->push_back(half_value(w[i]));
+  }
+}
+
+// W: float, or uint16_t for f16 weights.
+template <class W>
+void test_gemm(pyrt::GemmFn fn, bool few) {
   const auto run = [&](int rows, int k, int cols, const Finish& finish, bool specials, bool first, bool last) {
     what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) +
            (first ? " first" : "") + (last ? " last" : "");
-    Guarded<float> w(static_cast<size_t>(k * pyrt::kPanel));
-    rng.fill(w);
+    Guarded<W> w(static_cast<size_t>(k * pyrt::kPanel));
+    std::vector<float> weights;
+    fill_weights(w, &weights);
     Columns x(k, cols, specials);
     Output y(rows, cols, writable_columns(few, cols), rng.below(20));
     const Tail tail(finish, y);
@@ -198,7 +214,7 @@ inline void test_gemm(pyrt::GemmFn fn, bool few) {
           y.set(r, c, rng.real(-2, 2));
           sum.add(y.at_double(r, c));
         }
-        for (int i = 0; i < k; ++i) sum.add(w[static_cast<size_t>(i * pyrt::kPanel + r)], x.x()[x.off()[i] + c]);
+        for (int i = 0; i < k; ++i) sum.add(weights[static_cast<size_t>(i * pyrt::kPanel + r)], x.x()[x.off()[i] + c]);
       }
     }
     fn({w.data(), x.off(), k, x.x(), y.data(), y.stride(), rows, cols, first, last, tail.epilogue()});
