@@ -2,7 +2,7 @@
 
 python bench/isas.py [--seconds S]
 
-One thread, batch 1, median times; the sets take turns within a layer. The last column is the time of the
+One thread, batch 1, median cpu times; the sets take turns within a layer. The last column is the time of the
 last set but one over the time of the last (say AVX2 over AVX-512): above 1 the wider set is worth it.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
             for isa in isas:
                 os.environ["PYRUNTIME_ISA"] = isa
                 engines.append(make_engine(way, name)[1])
-            times = medians([engine.call for engine in engines], seconds)
+            times = medians([engine.call for engine in engines], seconds, threads=1)
             cells = [f"{ms:.3f}" for ms in times]
             table.add_row(
                 name, engines[0].name.removeprefix("pyruntime "), *cells, f"{times[-2] / times[-1]:.2f}"
