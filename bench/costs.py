@@ -31,13 +31,17 @@ COLUMNS = (1, 64)
 # zeros and number of distinct values of a weight that an encoding is made for
 WEIGHTS = {
     "panels+f32": (0.0, 0),
+    "panels+f16": (0.0, 0),
     "panels+codebook": (0.0, 16),
     "panels+codebook+huffman": (0.0, 16),
     "csr+f32": (0.9, 0),
     "csr+f32+huffman": (0.9, 0),
+    "csr+f16": (0.9, 0),
+    "csr+f16+huffman": (0.9, 0),
     "csr+codebook": (0.9, 16),
     "csr+codebook+huffman": (0.9, 16),
     "rows+f32": (0.0, 0),
+    "rows+f16": (0.0, 0),
     "rows+codebook": (0.0, 16),
 }
 
@@ -68,6 +72,8 @@ def layer_of(kind: str, rows: int, cols: int) -> tuple[nn.Module, tuple[int, ...
         if values:
             index = (torch.rand(layer.weight.shape) ** 2 * values).long()
             layer.weight.copy_(torch.linspace(-1, 1, values)[index.clamp(max=values - 1)] + 1e-3)
+        if "f16" in kind:
+            layer.weight.copy_(layer.weight.half())
         layer.weight[torch.rand(layer.weight.shape) < zeros] = 0
     return layer, ((rows, 8, 8) if depthwise else (cols,))
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STREAMS"]
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
 ROWS, PANELS, CSR = 1, 2, 3
-F32, CODEBOOK = 1, 2
+F32, CODEBOOK, F16 = 1, 2, 3
 VALUES, BOOK, INDEX, ROW_TABLE, COLS = 1, 2, 3, 4, 5
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
@@ -231,12 +231,12 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 3 and 1 <= values <= 2, where, "structure and values")
+        check(1 <= structure <= 3 and 1 <= values <= 3, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
         kinds = [ROW_TABLE, COLS] if structure == CSR else []
-        kinds += [VALUES] if values == F32 else [BOOK, INDEX]
+        kinds += [BOOK, INDEX] if values == CODEBOOK else [VALUES]
         mine = streams[first : first + count]
         check([s.kind for s in mine] == kinds, where, "stream order")
         check(structure != ROWS or (panel_rows == 0 and entries == rows * cols), where, "rows: entries")
@@ -365,11 +365,11 @@ def _columns(t: Tensor, chunks: list[int], row_nnz: np.ndarray, where: str) -> n
 
 
 def _entry_values(t: Tensor, chunks: list[int], where: str) -> np.ndarray:
-    if t.values == F32:
-        stream = t.streams[VALUES]
-        check(stream.coding == RAW and stream.bits == 32 and stream.count == 0, where, "VALUES fields")
-        check(stream.data.size == 4 * t.entries, where, "VALUES size")
-        return stream.data.view("<f4")
+    if t.values != CODEBOOK:
+        stream, size = t.streams[VALUES], 4 if t.values == F32 else 2
+        check(stream.coding == RAW and stream.bits == 8 * size and stream.count == 0, where, "VALUES fields")
+        check(stream.data.size == size * t.entries, where, "VALUES size")
+        return stream.data.view(f"<f{size}").astype(np.float32)
     book, index = t.streams[BOOK], t.streams[INDEX]
     check(book.coding == RAW and book.bits == 32 and 1 <= book.count <= 256, where, "BOOK fields")
     check(book.data.size == 4 * book.count, where, "BOOK size")

@@ -19,6 +19,7 @@ class Weight:
 
     zeros: float
     values: int
+    half: bool = False
 
     def apply(self, weight: torch.Tensor) -> None:
         if self.values:
@@ -26,6 +27,8 @@ class Weight:
             # Squared, so that low indices are much more frequent: Huffman coding has something to gain.
             index = (torch.rand(weight.shape) ** 3 * self.values).long().clamp(max=self.values - 1)
             weight.copy_(book[index])
+        if self.half:
+            weight.copy_(weight.half())
         weight[torch.rand(weight.shape) < self.zeros] = 0
 
 
@@ -35,7 +38,9 @@ WEIGHTS = {
     "dense_codebook3": Weight(0, 7),
     "dense_codebook4": Weight(0, 16),
     "dense_codebook8": Weight(0, 200),
+    "dense_f16": Weight(0, 0, half=True),
     "sparse": Weight(0.9, 0),
+    "sparse_f16": Weight(0.9, 0, half=True),
     "very_sparse": Weight(0.998, 0),
     "sparse_codebook2": Weight(0.8, 3),
     "sparse_codebook5": Weight(0.9, 31),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from converters import ConvertError, format
 from converters.encodings import codebook, csr, huffman, panels, rows
 from converters.encodings.choose import choose
-from converters.encodings.stream import Encoded
+from converters.encodings.stream import Encoded, Values
 from converters.graph import Graph, Matrix, Op, Symbol, Value, Weight
 
 
@@ -36,15 +36,15 @@ def decode(encoded: Encoded) -> Matrix:
 
 
 def all_encodings(matrix: Matrix, groups: int) -> list[Encoded]:
-    few = codebook.distinct(matrix) is not None
-    found = [rows.encode(matrix, groups, use_codebook=b) for b in {False, few}]
-    found += [panels.encode(matrix, groups, b, h) for b in {False, few} for h in {False, b}]
+    plain: list[Values] = ["f32", *(["f16"] if codebook.fits_f16(matrix) else [])]
+    book: list[Values] = ["codebook"] if codebook.distinct(matrix) is not None else []
+    found = [rows.encode(matrix, groups, v) for v in plain + book]
+    found += [panels.encode(matrix, groups, v, False) for v in plain + book]
+    found += [panels.encode(matrix, groups, v, True) for v in book]
     for bits in (8, 16):
         entries = csr.collect(matrix, bits)
-        few_entries = codebook.distinct(entries.values) is not None
-        found += [
-            csr.encode(matrix, groups, entries, b, h) for b in {False, few_entries} for h in (False, True)
-        ]
+        book = ["codebook"] if codebook.distinct(entries.values) is not None else []
+        found += [csr.encode(matrix, groups, entries, v, h) for v in plain + book for h in (False, True)]
     return found
 
 
@@ -87,7 +87,7 @@ def test_the_chosen_encoding_gives_the_matrix_back(case: tuple[Matrix, int], pre
 def test_any_bits_survive(matrix: Matrix) -> None:
     """NaN payloads, infinities and denormals; only -0.0 may become 0.0, where zeros are dropped or shared."""
     for encoded in all_encodings(matrix, 1):
-        plain = encoded.encoding in ("rows+f32", "dense+f32")
+        plain = encoded.structure != "csr" and encoded.values != "codebook"
         expected = matrix.view(np.uint32) if plain else codebook.bits_of(matrix)
         assert decode(encoded).tobytes() == expected.tobytes(), encoded.encoding
 
@@ -102,8 +102,8 @@ def test_long_gaps_are_bridged_by_fillers(bits: int, use_huffman: bool) -> None:
     entries = csr.collect(matrix, bits)
     assert entries.fillers == 3
     assert entries.row_nnz.tolist() == [4, 0, 4]
-    for use_codebook in (False, True):
-        encoded = csr.encode(matrix, 1, entries, use_codebook, use_huffman)
+    for values in ("f32", "f16", "codebook"):
+        encoded = csr.encode(matrix, 1, entries, values, use_huffman)
         np.testing.assert_array_equal(decode(encoded), matrix)
 
 
@@ -113,7 +113,7 @@ def test_fillers_need_zero_in_the_book() -> None:
     matrix[0, :256] = np.arange(1, 257)
     matrix[1, -1] = 1
     assert codebook.distinct(csr.collect(matrix, 8).values) is None
-    encoded = csr.encode(matrix, 1, csr.collect(matrix, 16), use_codebook=True, use_huffman=True)
+    encoded = csr.encode(matrix, 1, csr.collect(matrix, 16), "codebook", use_huffman=True)
     np.testing.assert_array_equal(decode(encoded), matrix)
 
 
@@ -125,7 +125,7 @@ def test_all_zero_matrix() -> None:
 def test_one_symbol_alphabets() -> None:
     """Deltas that are all 0 (dense CSR) take the 1-bit code; a second symbol makes the code complete."""
     matrix = np.full((40, 200), 1.5, np.float32)
-    encoded = csr.encode(matrix, 1, csr.collect(matrix, 8), use_codebook=True, use_huffman=True)
+    encoded = csr.encode(matrix, 1, csr.collect(matrix, 8), "codebook", use_huffman=True)
     cols = encoded.streams[1]
     assert (cols.coding, cols.count) == ("huffman", 2)
     np.testing.assert_array_equal(decode(encoded), matrix)
@@ -134,7 +134,7 @@ def test_one_symbol_alphabets() -> None:
 def test_chunks_stay_below_their_limit() -> None:
     matrix = np.zeros((2, 200_000), np.float32)
     matrix[0, :70_000] = 1
-    encoded = csr.encode(matrix, 1, csr.collect(matrix, 8), use_codebook=True, use_huffman=True)
+    encoded = csr.encode(matrix, 1, csr.collect(matrix, 8), "codebook", use_huffman=True)
     assert encoded.panel_rows == 1
     assert all(stream.coding == "raw" for stream in encoded.streams)
 
@@ -179,12 +179,12 @@ def test_packed_indices(bits: int) -> None:
 
 def test_huffman_is_left_out_where_it_gains_little() -> None:
     flat = np.random.default_rng(0).integers(0, 16, (64, 64)).astype(np.float32)
-    assert panels.encode(flat, 1, True, True).encoding == "dense+codebook4"
+    assert panels.encode(flat, 1, "codebook", True).encoding == "dense+codebook4"
 
 
 def test_every_flipped_byte_is_noticed() -> None:
     matrix = np.eye(9, 40, dtype=np.float32)
-    data = serialize(csr.encode(matrix, 1, csr.collect(matrix, 8), use_codebook=True, use_huffman=True))
+    data = serialize(csr.encode(matrix, 1, csr.collect(matrix, 8), "codebook", use_huffman=True))
     for position in range(len(data)):
         broken = bytearray(data)
         broken[position] ^= 0x10
@@ -201,7 +201,7 @@ def test_equal_tensors_and_words_are_stored_once() -> None:
     hidden = graph.ops[0].output
     graph.outputs = [Value(hidden.shape, hidden.example, "z", 1)]
     graph.ops.append(Op("linear", [hidden], graph.outputs[0], weights=[same], layout=1))
-    encoded = panels.encode(weight.matrix, 1, False, False)
+    encoded = panels.encode(weight.matrix, 1, "f32", False)
     file = pyrt_reader.parse(bytes(format._serialize(graph, {weight: encoded, same: encoded})))
     assert [op.tensors for op in file.ops] == [[0], [0]]
     assert [t.name for t in file.tensors] == ["a"]
@@ -211,7 +211,7 @@ def test_write_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     path = tmp_path / "model.pyrt"
     path.write_bytes(b"old")
     weight = Weight("w", np.ones((4, 4), np.float32), "matrix")
-    tensors = {weight: panels.encode(weight.matrix, 1, False, False)}
+    tensors = {weight: panels.encode(weight.matrix, 1, "f32", False)}
 
     def full(_: int) -> None:
         raise OSError("disk full")
@@ -230,4 +230,4 @@ def test_long_names_are_refused() -> None:
     graph = graph_of(weight)
     graph.ops[0].name = "x" * 256
     with pytest.raises(ConvertError, match="255 bytes"):
-        format._serialize(graph, {weight: rows.encode(weight.matrix, 1, False)})
+        format._serialize(graph, {weight: rows.encode(weight.matrix, 1, "f32")})

@@ -3,20 +3,23 @@ set.
 
 What each function leaves behind is an ordinary ``torch.nn.Module``. It trains, evaluates, copies, saves its
 state dict and exports as before; ``torch.nn.utils.parametrize`` keeps its weights on the set (zeros, k
-distinct values) meanwhile. ``converters.convert`` then stores exactly those weights.
+distinct values, half precision) meanwhile. ``converters.convert`` then stores exactly those weights.
 """
 
 from converters.compress.cluster import SharedWeights, cluster
+from converters.compress.half import Half, half
 from converters.compress.pipeline import deep_compression
 from converters.compress.prune import Mask, adopt_masks, cubic_sparsity, prune, sparsity_of
 
 __all__ = [
+    "Half",
     "Mask",
     "SharedWeights",
     "adopt_masks",
     "cluster",
     "cubic_sparsity",
     "deep_compression",
+    "half",
     "prune",
     "sparsity_of",
 ]

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
 from converters.encodings import codebook, csr, panels, rows
-from converters.encodings.stream import Encoded
+from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
 
 Prefer = Literal["size", "speed", "auto"]
@@ -32,11 +32,14 @@ class Choice:
     why: str
 
 
-def has_codebook(matrix: Matrix) -> bool:
-    """Whether the non-zeros of f32 [M, K] share so few values that a book and indices are worth having."""
+def scaling_spoils(matrix: Matrix) -> bool:
+    """Whether multiplying the rows of f32 [M, K] would cost a compact encoding.
+
+    So it is where the non-zeros share so few values that a book and indices are worth having, or are all f16.
+    """
     book = codebook.distinct(matrix)
     if book is None:
-        return False
+        return codebook.fits_f16(matrix)
     nnz = np.count_nonzero(matrix)
     packed = 4 * book.size + nnz * codebook.index_bits(book.size) / 8
     return bool(packed < 0.75 * 4 * nnz)
@@ -51,7 +54,7 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     matrix = np.asarray(weight.matrix, np.float32)
     nnz = int(np.count_nonzero(matrix))
     if weight.role in ("vector", "constant"):
-        encoded = rows.encode(matrix, 1, use_codebook=False)
+        encoded = rows.encode(matrix, 1, "f32")
         return Choice(encoded, nnz, None, 0.0, "vectors are stored as they are")
     book = codebook.distinct(matrix)
     ways = _ways(weight, matrix, book)
@@ -91,15 +94,16 @@ class _Way:
 def _ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:
     """All ways to encode a matrix, the dense f32 one first."""
     groups = weight.groups
+    kinds: list[Values] = ["f32", "f16"] if codebook.fits_f16(matrix) else ["f32"]
     if weight.role == "depthwise":
-        ways = [_Way("rows+f32", matrix.size, partial(rows.encode, matrix, groups, False))]
+        ways = [_Way(f"rows+{v}", matrix.size, partial(rows.encode, matrix, groups, v)) for v in kinds]
         if book is not None:
-            ways.append(_Way("rows+codebook", matrix.size, partial(rows.encode, matrix, groups, True)))
+            ways.append(_Way("rows+codebook", matrix.size, partial(rows.encode, matrix, groups, "codebook")))
     else:
         entries = panels.entries(matrix, groups)
-        ways = [_Way("panels+f32", entries, partial(panels.encode, matrix, groups, False, False))]
+        ways = [_Way(f"panels+{v}", entries, partial(panels.encode, matrix, groups, v, False)) for v in kinds]
         if book is not None:
-            packed = partial(panels.encode, matrix, groups, True)
+            packed = partial(panels.encode, matrix, groups, "codebook")
             ways.append(_Way("panels+codebook", entries, partial(packed, False)))
             ways.append(_Way("panels+codebook+huffman", entries, partial(packed, True)))
     if np.count_nonzero(matrix) > (1 - MIN_ZEROS) * ways[0].entries:
@@ -107,10 +111,9 @@ def _ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:
     for delta_bits in (8, 16):
         found = csr.collect(matrix, delta_bits)
         nnz = found.values.size
-        for values in ("f32", "codebook"):
-            if values == "codebook" and (book is None or codebook.distinct(found.values) is None):
-                continue
-            encode = partial(csr.encode, matrix, groups, found, values == "codebook")
+        few = book is not None and codebook.distinct(found.values) is not None
+        for values in (*kinds, *(["codebook"] if few else [])):
+            encode = partial(csr.encode, matrix, groups, found, cast(Values, values))
             ways.append(_Way(f"csr+{values}", nnz, partial(encode, False)))
             if values == "codebook" or delta_bits == 8:
                 ways.append(_Way(f"csr+{values}+huffman", nnz, partial(encode, True)))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.encodings import huffman
-from converters.encodings.stream import Stream, entropy
+from converters.encodings.stream import Stream, Values, entropy
 from converters.graph import Matrix
 
 MAX_ENTRIES = 256
@@ -36,9 +36,16 @@ def bits_of(values: Matrix) -> npt.NDArray[np.uint32]:
     return np.where(bits == 0x80000000, np.uint32(0), bits)
 
 
-def plain(entries: Matrix) -> tuple[Stream, ...]:
-    """The VALUES stream of values `f32`."""
-    return (Stream("VALUES", entries.astype("<f4", copy=False).tobytes(), bits=32, symbols=entries.size),)
+def plain(entries: Matrix, values: Values) -> tuple[Stream, ...]:
+    """The VALUES stream of values `f32` or `f16`."""
+    bits = {"f32": 32, "f16": 16}[values]
+    return (Stream("VALUES", entries.astype(f"<f{bits // 8}").tobytes(), bits=bits, symbols=entries.size),)
+
+
+def fits_f16(values: Matrix) -> bool:
+    """Whether every f32 value is an f16 value."""
+    with np.errstate(over="ignore"):
+        return bool(np.array_equal(values.astype(np.float16).astype(np.float32), values))
 
 
 def index_bits(count: int) -> int:

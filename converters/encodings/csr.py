@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.encodings import codebook, huffman
-from converters.encodings.stream import Encoded, Stream, entropy
+from converters.encodings.stream import Encoded, Stream, Values, entropy
 from converters.graph import Matrix
 
 # About what decodes into an L1-sized tile (one byte of delta and one of index per entry).
@@ -66,7 +66,7 @@ def panel_starts(row_nnz: npt.NDArray[np.int64], groups: int, panel_rows: int) -
     return np.concatenate([[0], np.cumsum(sums.ravel())])
 
 
-def encode(matrix: Matrix, groups: int, entries: Entries, use_codebook: bool, use_huffman: bool) -> Encoded:
+def encode(matrix: Matrix, groups: int, entries: Entries, values: Values, use_huffman: bool) -> Encoded:
     """Encodes f32 [M, K] from its `collect`ed entries. Huffman takes 8-bit deltas only."""
     panel_rows = rows_per_panel(entries.row_nnz, groups)
     starts = panel_starts(entries.row_nnz, groups, panel_rows)
@@ -74,20 +74,20 @@ def encode(matrix: Matrix, groups: int, entries: Entries, use_codebook: bool, us
     cols = _cols(entries)
     if use_huffman and entries.deltas.dtype == np.uint8:
         cols = huffman.coded_if_smaller(cols, entries.deltas.astype(np.uint8, copy=False), bounds)
-    if use_codebook:
-        values = codebook.encode(entries.values, chunk_bounds=bounds if use_huffman else None)
+    if values == "codebook":
+        streams = codebook.encode(entries.values, chunk_bounds=bounds if use_huffman else None)
     else:
-        values = codebook.plain(entries.values)
+        streams = codebook.plain(entries.values, values)
     return Encoded(
         structure="csr",
-        values="codebook" if use_codebook else "f32",
+        values=values,
         rows=matrix.shape[0],
         cols=matrix.shape[1],
         groups=groups,
         panel_rows=panel_rows,
         entries=entries.values.size,
         parameters=matrix.size,
-        streams=(_rows(entries.row_nnz, starts), cols, *values),
+        streams=(_rows(entries.row_nnz, starts), cols, *streams),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from converters.encodings import codebook
-from converters.encodings.stream import Encoded
+from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix
 
 PANEL_ROWS = 16
@@ -35,14 +35,14 @@ def chunk_bounds(panels: int, cols: int) -> list[int]:
     return [*starts, panels * cols * PANEL_ROWS]
 
 
-def encode(matrix: Matrix, groups: int, use_codebook: bool, use_huffman: bool) -> Encoded:
+def encode(matrix: Matrix, groups: int, values: Values, use_huffman: bool) -> Encoded:
     """Encodes f32 [M, K] in panels of 16 rows.
 
     The padding of a short panel has index 0 whatever value that stands for: it is never used.
     """
     arranged = arrange(matrix, groups)
     panels, cols, _ = arranged.shape
-    if use_codebook:
+    if values == "codebook":
         per_group = matrix.shape[0] // groups
         used = np.zeros((groups, panels // groups * PANEL_ROWS, cols), bool)
         used[:, :per_group] = True
@@ -50,10 +50,10 @@ def encode(matrix: Matrix, groups: int, use_codebook: bool, use_huffman: bool) -
         bounds = chunk_bounds(panels, cols) if use_huffman else None
         streams = codebook.encode(arranged.ravel(), used=used.ravel(), chunk_bounds=bounds)
     else:
-        streams = codebook.plain(arranged.ravel())
+        streams = codebook.plain(arranged.ravel(), values)
     return Encoded(
         structure="panels",
-        values="codebook" if use_codebook else "f32",
+        values=values,
         rows=matrix.shape[0],
         cols=matrix.shape[1],
         groups=groups,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from converters.encodings import codebook
-from converters.encodings.stream import Encoded
+from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix
 
 
-def encode(matrix: Matrix, groups: int, use_codebook: bool) -> Encoded:
+def encode(matrix: Matrix, groups: int, values: Values) -> Encoded:
     """Encodes f32 [M, K] row by row."""
     entries = matrix.ravel()
-    streams = codebook.encode(entries) if use_codebook else codebook.plain(entries)
+    streams = codebook.encode(entries) if values == "codebook" else codebook.plain(entries, values)
     return Encoded(
         structure="rows",
-        values="codebook" if use_codebook else "f32",
+        values=values,
         rows=matrix.shape[0],
         cols=matrix.shape[1],
         groups=groups,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS"]
 Coding = Literal["raw", "huffman"]
+Values = Literal["f32", "codebook", "f16"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Encoded:
     """One row of the TENSORS table with its streams."""
 
     structure: Literal["rows", "panels", "csr"]
-    values: Literal["f32", "codebook"]
+    values: Values
     rows: int
     cols: int
     groups: int

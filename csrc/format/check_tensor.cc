@@ -39,7 +39,7 @@ class TensorCheck {
     PYRT_RETURN_IF_ERROR(check_header());
     if (csr_) PYRT_RETURN_IF_ERROR(check_rows());
     if (csr_) PYRT_RETURN_IF_ERROR(check_cols());
-    if (t_.values == static_cast<uint16_t>(Values::kF32)) return check_f32();
+    if (t_.values != static_cast<uint16_t>(Values::kCodebook)) return check_floats();
     PYRT_RETURN_IF_ERROR(check_book());
     return check_index();
   }
@@ -49,7 +49,7 @@ class TensorCheck {
 
   Status check_header() {
     if (t_.structure < 1 || t_.structure > 3) return error("unknown structure " + std::to_string(t_.structure));
-    if (t_.values < 1 || t_.values > 2) return error("unknown values code " + std::to_string(t_.values));
+    if (t_.values < 1 || t_.values > 3) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
     csr_ = t_.structure == static_cast<uint16_t>(Structure::kCsr);
@@ -147,9 +147,12 @@ class TensorCheck {
     return {};
   }
 
-  Status check_f32() {
+  Status check_floats() {
     const Stream& s = stream(StreamKind::kValues);
-    if (s.bits != 32 || s.count != 0 || s.size != t_.entries * 4) return error("VALUES: wrong size");
+    const int bits = t_.values == static_cast<uint16_t>(Values::kF16) ? 16 : 32;
+    if (s.bits != bits || s.count != 0 || s.size != t_.entries * static_cast<uint64_t>(bits) / 8) {
+      return error("VALUES: wrong size");
+    }
     return {};
   }
 
@@ -203,7 +206,8 @@ class TensorCheck {
     const uint64_t chunks = chunk_count(t_);
     const uint64_t lengths = static_cast<uint64_t>(round_up(ceil_div(s.count, 2), 4));
     const uint64_t fixed = lengths + 4 * (uint64_t{chunks} + 1) + kGuardBytes;
-    if (s.count < 2 || s.count > 256 || chunks > INT32_MAX || s.size < fixed) return error(name + "Huffman stream too short");
+    if (s.count < 2 || s.count > 256 || chunks > INT32_MAX || s.size < fixed)
+      return error(name + "Huffman stream too short");
     const uint8_t* bytes = file_.stream_data(s);
     for (uint64_t i = ceil_div(s.count, 2); i < lengths; ++i) {
       if (bytes[i] != 0) return error(name + "padding is not zero");

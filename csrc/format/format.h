@@ -82,7 +82,7 @@ struct Op {
 static_assert(sizeof(Op) == 32);
 
 enum class Structure : uint16_t { kRows = 1, kPanels = 2, kCsr = 3 };
-enum class Values : uint16_t { kF32 = 1, kCodebook = 2 };
+enum class Values : uint16_t { kF32 = 1, kCodebook = 2, kF16 = 3 };
 
 struct Tensor {
   uint32_t name;

@@ -41,7 +41,12 @@ bool valid_utf8(const uint8_t* p, uint64_t size) {
     if (lead < 0x80) continue;
     const int more = lead < 0xc2 ? 0 : lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : lead < 0xf5 ? 3 : 0;
     if (more == 0 || size - i < static_cast<uint64_t>(more)) return false;
-    const uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80, high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    const uint8_t low = lead == 0xe0   ? 0xa0
+                        : lead == 0xf0 ? 0x90
+                                       : 0x80,
+                  high = lead == 0xed   ? 0x9f
+                         : lead == 0xf4 ? 0x8f
+                                        : 0xbf;
     if (p[i] < low || p[i] > high) return false;
     for (int k = 1; k < more; ++k) {
       if (p[i + static_cast<uint64_t>(k)] >> 6 != 2) return false;
@@ -179,7 +184,8 @@ Status File::check_strings() const {
   for (uint64_t i = 0; i < s.size; ++i) {
     run = bytes[i] ? run + 1 : 0;
     if (run > kMaxString) return invalid_file("section STRINGS: a string longer than 255 bytes");
-    if ((bytes[i] > 0 && bytes[i] < ' ') || bytes[i] == 0x7f) return invalid_file("section STRINGS: a control character");
+    if ((bytes[i] > 0 && bytes[i] < ' ') || bytes[i] == 0x7f)
+      return invalid_file("section STRINGS: a control character");
   }
   if (!valid_utf8(reinterpret_cast<const uint8_t*>(bytes), s.size)) return invalid_file("section STRINGS: not UTF-8");
   return {};

@@ -28,7 +28,7 @@ struct Epilogue {
 
 // Y[rows][cols] (+)= W[rows][k] X[k][cols], for one panel of a dense weight.
 struct GemmArgs {
-  const float* w;      // [k][16], one panel
+  const void* w;       // [k][16], one panel: f32, or f16 in the gemm_f16 families
   const int32_t* off;  // [k] where row i of X starts, in floats from x
   int k;
   const float* x;
@@ -143,6 +143,14 @@ struct ExpandIndexArgs {
   float* out;
 };
 using ExpandIndexFn = void (*)(const ExpandIndexArgs&);
+
+// f16 -> f32, exact: out[i] = in[i], i < n.
+struct WidenArgs {
+  const uint16_t* in;
+  int64_t n;
+  float* out;
+};
+using WidenFn = void (*)(const WidenArgs&);
 
 // Decodes one valid chunk (four bit strings behind their sizes) to n symbols.
 struct HuffmanArgs {

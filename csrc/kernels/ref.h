@@ -35,6 +35,15 @@ inline float ref_act(const Activation& act, double x) {
   return static_cast<float>(y);
 }
 
+// f16 (IEEE 754 binary16) to f32, exact.
+inline float ref_widen(uint16_t half) {
+  const int exponent = (half >> 10) & 31, fraction = half & 1023;
+  float magnitude =
+      std::ldexp(static_cast<float>(exponent ? fraction + 1024 : fraction), (exponent ? exponent : 1) - 25);
+  if (exponent == 31) magnitude = fraction ? NAN : INFINITY;
+  return half >> 15 ? -magnitude : magnitude;
+}
+
 inline bool ref_masked(const uint8_t* mask, int64_t col) { return mask && !((mask[col / 8] >> (col % 8)) & 1); }
 
 inline float ref_finish(const Epilogue& e, double sum, int row, int col, ptrdiff_t y_stride) {

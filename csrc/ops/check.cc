@@ -6,8 +6,9 @@
 namespace pyrt {
 namespace {
 
-const char* const kNames[] = {"?",        "linear", "conv2d", "unary",   "binary",  "scalar", "affine", "pool2d",  "adaptive_pool2d",
-                              "concat",   "slice",  "reshape", "permute", "reduce", "pad",    "softmax", "interpolate", "constant"};
+const char* const kNames[] = {"?",      "linear",          "conv2d",      "unary",   "binary",  "scalar",  "affine",
+                              "pool2d", "adaptive_pool2d", "concat",      "slice",   "reshape", "permute", "reduce",
+                              "pad",    "softmax",         "interpolate", "constant"};
 
 constexpr int kAny = -1;
 
@@ -16,10 +17,9 @@ struct Signature {
   int min_inputs, max_inputs, min_tensors, max_tensors, attrs;
 };
 const Signature kSignatures[] = {
-    {0, 0, 0, 0, 0},     {1, 2, 1, 3, 3},     {1, 2, 1, 3, 13},    {1, 1, 0, 0, 3},  {2, 2, 0, 0, 4},
-    {1, 1, 0, 0, 6},     {1, 1, 2, 2, 3},     {1, 1, 0, 0, 12},    {1, 1, 0, 0, 3},  {1, 255, 0, 0, 1},
-    {1, 1, 0, 0, 4},     {1, 1, 0, 0, kAny},  {1, 1, 0, 0, kAny},  {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny},
-    {1, 1, 0, 0, 2},     {1, 1, 0, 0, 6},     {0, 0, 1, 1, kAny}};
+    {0, 0, 0, 0, 0},    {1, 2, 1, 3, 3},    {1, 2, 1, 3, 13},   {1, 1, 0, 0, 3},   {2, 2, 0, 0, 4}, {1, 1, 0, 0, 6},
+    {1, 1, 2, 2, 3},    {1, 1, 0, 0, 12},   {1, 1, 0, 0, 3},    {1, 255, 0, 0, 1}, {1, 1, 0, 0, 4}, {1, 1, 0, 0, kAny},
+    {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, 2},   {1, 1, 0, 0, 6}, {0, 0, 1, 1, kAny}};
 
 class OpCheck {
  public:
@@ -32,7 +32,8 @@ class OpCheck {
 
   Status run() {
     const auto kind = static_cast<uint32_t>(s_.kind);
-    if (kind < 1 || s_.kind >= OpKind::kEnd) return invalid_file("section OPS: unknown op code " + std::to_string(kind));
+    if (kind < 1 || s_.kind >= OpKind::kEnd)
+      return invalid_file("section OPS: unknown op code " + std::to_string(kind));
     const Signature& sig = kSignatures[kind];
     const int inputs = static_cast<int>(s_.inputs.size()), tensors = static_cast<int>(s_.weights.size());
     if (inputs < sig.min_inputs || inputs > sig.max_inputs) return error("wrong number of inputs");
@@ -74,7 +75,8 @@ class OpCheck {
       case OpKind::kConv2d: return matmul();
       case OpKind::kUnary: return act_ok(0) ? Status() : error("unknown activation");
       case OpKind::kBinary:
-        if (in_rank_[0] != in_rank_[1] || in_axis_[0] != in_axis_[1]) return error("inputs of different rank or channel axis");
+        if (in_rank_[0] != in_rank_[1] || in_axis_[0] != in_axis_[1])
+          return error("inputs of different rank or channel axis");
         return s_.attrs[0] <= 3 && act_ok(1) ? Status() : error("unknown function or activation");
       case OpKind::kScalar:
         return s_.attrs[0] <= 4 && s_.attrs[1] <= 1 && act_ok(3) ? Status() : error("unknown function or activation");
@@ -103,7 +105,8 @@ class OpCheck {
         }
         return is_axis(i32(0)) ? Status() : error("axis out of range");
       case OpKind::kSlice:
-        return is_axis(i32(0)) && i32(1) >= 0 && i32(2) > i32(1) && i32(3) >= 1 ? Status() : error("attribute out of range");
+        return is_axis(i32(0)) && i32(1) >= 0 && i32(2) > i32(1) && i32(3) >= 1 ? Status()
+                                                                                : error("attribute out of range");
       case OpKind::kReshape: return reshape();
       case OpKind::kPermute: return permute();
       case OpKind::kReduce: return reduce();
@@ -117,8 +120,8 @@ class OpCheck {
         const auto scale_ok = [this](uint32_t size, uint32_t scale) {
           return i32(size) > 0 || (f32(scale) > 0 && f32(scale) <= 4096.0f);
         };
-        const bool ok = image() && s_.attrs[0] <= 1 && s_.attrs[1] <= 1 && all_in(2, 4, 0, kMaxSize) && scale_ok(2, 4) &&
-                        scale_ok(3, 5);
+        const bool ok = image() && s_.attrs[0] <= 1 && s_.attrs[1] <= 1 && all_in(2, 4, 0, kMaxSize) &&
+                        scale_ok(2, 4) && scale_ok(3, 5);
         return ok ? Status() : error("attribute out of range");
       }
       case OpKind::kConstant: return constant();
@@ -134,10 +137,12 @@ class OpCheck {
     for (size_t i = 1; i < s_.weights.size(); ++i) {
       if (!s_.weights[i]->vector_of(w.rows)) return error("bias and scale must be f32 vectors with an element per row");
     }
-    if (s_.inputs.size() > 1 && (in_rank_[1] != rank_ || in_axis_[1] != axis_)) return error("the residual has another rank");
+    if (s_.inputs.size() > 1 && (in_rank_[1] != rank_ || in_axis_[1] != axis_))
+      return error("the residual has another rank");
     if (w.structure != Weights::kRows && w.cols > (1 << 28)) return error("too many columns");
     if (!conv) {
-      return w.groups == 1 && w.structure != Weights::kRows ? Status() : error("needs an ungrouped panels or csr weight");
+      return w.groups == 1 && w.structure != Weights::kRows ? Status()
+                                                            : error("needs an ungrouped panels or csr weight");
     }
     if (!all_in(3, 7, 1, kMaxSize) || !all_in(7, 11, 0, kMaxSize) || !all_in(11, 13, 1, kMaxSize)) {
       return error("attribute out of range");
@@ -187,7 +192,8 @@ class OpCheck {
       if (last == axis_) axis = -1;
       else if (last < axis_ && axis >= 0) --axis;
     }
-    if (out_rank_ != rank_ - (keepdim ? 0 : removed) || out_axis_ != axis) return error("wrong output rank or channel axis");
+    if (out_rank_ != rank_ - (keepdim ? 0 : removed) || out_axis_ != axis)
+      return error("wrong output rank or channel axis");
     return {};
   }
 
@@ -198,7 +204,8 @@ class OpCheck {
       if (i32(d) < 1 || !checked_mul(n, i32(d), &n)) return error("a dimension is out of range");
     }
     if (static_cast<int>(s_.attr_count) != out_rank_) return error("wrong number of dimensions");
-    if (w.structure != Weights::kRows || !w.values || w.rows * w.cols != n) return error("the tensor does not have its size");
+    if (w.structure != Weights::kRows || !w.values || w.rows * w.cols != n)
+      return error("the tensor does not have its size");
     return {};
   }
 

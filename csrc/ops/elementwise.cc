@@ -84,7 +84,8 @@ class BinaryOpImpl : public Op {
       if (flat_) {
         if (out->mask && !out->in_place) out->clear_margins(begin, end);
         for (int64_t c = begin; c < end; ++c) {
-          ctx.kernels->binary_f32({in[0]->row(c), in[1]->row(c), out->row(c), out->written, 1, 1, fn_, act_, out->mask});
+          ctx.kernels->binary_f32(
+              {in[0]->row(c), in[1]->row(c), out->row(c), out->written, 1, 1, fn_, act_, out->mask});
         }
       } else {
         broadcast(ctx, begin, end);

@@ -133,7 +133,8 @@ class MatmulOp : public Op {
     if (w_.structure == Weights::kRows) return k.depthwise_f32_name;
     if (w_.structure == Weights::kCsr && dot()) return k.csr_f32_dot_name;
     if (w_.structure == Weights::kCsr) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
-    return few_ ? k.gemm_f32_few_name : k.gemm_f32_name;
+    if (few_) return w_.halves ? k.gemm_f16_few_name : k.gemm_f32_few_name;
+    return k.gemm_f32_name;
   }
 
   void run(const RunContext& ctx) override {
@@ -170,10 +171,10 @@ class MatmulOp : public Op {
         counts = bump->take<uint32_t>(std::min(w.panel_rows, w.rows));
         if (!w.values) values = bump->take<float>(largest_panel);
         if (!w.deltas) deltas = bump->take<uint8_t>(largest_panel);
-        if (!w.values && !w.index) symbols = bump->take<uint8_t>(largest_panel);
+        if (w.book && !w.index) symbols = bump->take<uint8_t>(largest_panel);
       } else if (w.structure == Weights::kPanels && !w.values) {
         values = bump->take<float>(kBlockK * kPanel);
-        if (!w.index) symbols = bump->take<uint8_t>(kBlockK * kPanel);
+        if (w.book && !w.index) symbols = bump->take<uint8_t>(kBlockK * kPanel);
       }
     }
     int32_t* off = nullptr;
@@ -241,9 +242,12 @@ class MatmulOp : public Op {
         {code.table, code.data + begin, code.offset[chunk + 1] - begin, static_cast<size_t>(n), out});
   }
 
-  // Codebook entries [first, first + n) of the tensor, which are chunk `chunk` of the stream if it is Huffman-coded.
+  // Entries [first, first + n) of the tensor as f32; of a codebook they are chunk `chunk` of the stream if it is
+  // Huffman-coded.
   void decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, const Tile& tile) const {
-    if (w_.index) {
+    if (w_.halves) {
+      ctx.kernels->widen_f16({w_.halves + first, n, tile.values});
+    } else if (w_.index) {
       ctx.kernels->expand_index_f32(
           {w_.index, static_cast<uint64_t>(first), w_.index_bits, n, w_.book, w_.book_size, tile.values});
     } else {
@@ -256,7 +260,9 @@ class MatmulOp : public Op {
     Bump bump(ctx.thread_scratch(part));
     const Tile tile(w_, largest_panel_, &bump);
     // A block of X, kBlockK rows of `width` columns, stays in half of L2 while all panels pass over it.
-    const int64_t block_k = few_ && w_.values ? w_.cols : kBlockK;
+    const bool as_stored = w_.values || (few_ && w_.halves);  // the kernel reads the weights where they lie
+    const int64_t block_k = few_ && as_stored ? w_.cols : kBlockK;
+    const GemmFn few = few_ && w_.halves ? ctx.kernels->gemm_f16_few : ctx.kernels->gemm_f32_few;
     const int64_t fit = cache_sizes().l2 / 2 / static_cast<int64_t>(sizeof(float)) / std::min(w_.cols, kBlockK);
     const int64_t width = std::max<int64_t>(fit / 48 * 48, 48);
     const int64_t blocks = ceil_div(w_.cols, block_k);
@@ -270,8 +276,8 @@ class MatmulOp : public Op {
         const int64_t k0 = b * block_k, k = std::min(block_k, w_.cols - k0);
         for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
           const int64_t row = panel_row(panel), entry = (panel * w_.cols + k0) * kPanel;
-          const float* values = w_.values + entry;
-          if (!w_.values) {
+          const void* values = w_.halves ? static_cast<const void*>(w_.halves + entry) : w_.values + entry;
+          if (!as_stored) {
             decode_values(ctx, panel * blocks + b, entry, k * kPanel, tile);
             values = tile.values;
           }
@@ -281,7 +287,7 @@ class MatmulOp : public Op {
                   static_cast<int>(panel_rows(panel)), static_cast<int>(n), b == 0, b == blocks - 1, epilogue(row, c)});
           };
           product(ctx.kernels->gemm_f32, col, cols - tail);
-          product(ctx.kernels->gemm_f32_few, col + cols - tail, tail);
+          product(few, col + cols - tail, tail);
         }
       }
     }
@@ -336,7 +342,10 @@ class MatmulOp : public Op {
       for (int64_t row = w_.rows * part / parts; row < end; ++row) {
         if (out->mask) out->clear_margins(row, row + 1);
         const float* w = w_.values + row * w_.cols;
-        if (!w_.values) {
+        if (w_.halves) {
+          ctx.kernels->widen_f16({w_.halves + row * w_.cols, w_.cols, taps});
+          w = taps;
+        } else if (!w_.values) {
           const auto first = static_cast<uint64_t>(row * w_.cols);
           ctx.kernels->expand_index_f32({w_.index, first, w_.index_bits, w_.cols, w_.book, w_.book_size, taps});
           w = taps;

@@ -25,7 +25,8 @@ struct Weights {
   int64_t panel_rows = 0;  // rows of a csr panel
   uint64_t entries = 0, parameters = 0, bytes = 0;
 
-  const float* values = nullptr;  // f32 values, or null
+  const float* values = nullptr;     // f32 values, or null
+  const uint16_t* halves = nullptr;  // f16 values, or null
   const float* book = nullptr;    // codebook, or null
   int book_size = 0;
   int index_bits = 0;

@@ -17,8 +17,11 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
     case Structure::kPanels: text = "dense"; break;
     case Structure::kCsr: text = "csr" + std::to_string(file.find_stream(t, StreamKind::kCols)->bits); break;
   }
-  if (static_cast<Values>(t.values) == Values::kF32) text += "+f32";
-  else text += "+codebook" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits);
+  switch (static_cast<Values>(t.values)) {
+    case Values::kF32: text += "+f32"; break;
+    case Values::kF16: text += "+f16"; break;
+    case Values::kCodebook: text += "+codebook" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits); break;
+  }
   return huffman ? text + "+huffman" : text;
 }
 
@@ -113,7 +116,10 @@ Status Model::bind_weights() {
       const uint8_t* bytes = file_.stream_data(s);
       w.bytes += s.size;
       switch (static_cast<StreamKind>(s.kind)) {
-        case StreamKind::kValues: w.values = reinterpret_cast<const float*>(bytes); break;
+        case StreamKind::kValues:
+          if (s.bits == 16) w.halves = reinterpret_cast<const uint16_t*>(bytes);
+          else w.values = reinterpret_cast<const float*>(bytes);
+          break;
         case StreamKind::kBook:
           w.book = reinterpret_cast<const float*>(bytes);
           w.book_size = static_cast<int>(s.count);

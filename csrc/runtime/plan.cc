@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t kMaxElements = int64_t{1} << 36;
 constexpr size_t kMaxTables = size_t{1} << 30;  // bytes of offset tables and masks
-constexpr size_t kSlack = 256;  // bytes after a buffer that a kernel may read
+constexpr size_t kSlack = 256;                  // bytes after a buffer that a kernel may read
 
 // Whether that many elements of float can be addressed without overflow.
 bool addressable(const Node& n) {
@@ -207,12 +207,12 @@ Status Plan::assign_memory() {
   for (size_t i = 0; i < scratch_op_.size(); ++i) use(nodes_[values + i].get(), scratch_op_[i]);
   for (const auto& [root, life] : lifetime) {
     const auto bytes = static_cast<size_t>(root->plane * root->channels) * sizeof(float) + kSlack;
-    buffers_.push_back({root, life.first, life.second, static_cast<size_t>(round_up(static_cast<int64_t>(bytes), 64)), 0});
+    buffers_.push_back(
+        {root, life.first, life.second, static_cast<size_t>(round_up(static_cast<int64_t>(bytes), 64)), 0});
   }
   // Largest first, each at the lowest offset free of all buffers alive at the same time.
-  std::sort(buffers_.begin(), buffers_.end(), [](const Buffer& a, const Buffer& b) {
-    return a.size != b.size ? a.size > b.size : a.first < b.first;
-  });
+  std::sort(buffers_.begin(), buffers_.end(),
+            [](const Buffer& a, const Buffer& b) { return a.size != b.size ? a.size > b.size : a.first < b.first; });
   for (size_t i = 0; i < buffers_.size(); ++i) {
     std::vector<const Buffer*> alive;
     for (size_t k = 0; k < i; ++k) {

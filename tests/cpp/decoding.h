@@ -6,6 +6,7 @@
 
 #include "guarded.h"
 #include "kernels/kernels.h"
+#include "oracle.h"
 
 template <class T>
 void check_equal(Guarded<T>& got, const std::vector<T>& expected) {

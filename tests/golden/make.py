@@ -43,15 +43,15 @@ def linear(path: Path) -> None:
     short, long = csr.collect(wide, 8), csr.collect(wide, 16)
     small = np.ascontiguousarray(matrix(19, 700, 0.5, 5, 2)[:, :40])
     encodings: dict[str, Encoded] = {
-        "csr8": csr.encode(wide, 1, short, False, False),
-        "csr8_codebook": csr.encode(wide, 1, short, True, False),
-        "csr8_huffman": csr.encode(many[:4].copy(), 1, csr.collect(many[:4], 8), False, True),
-        "csr8_codebook_huffman": csr.encode(many, 1, csr.collect(many, 8), True, True),  # two panels
-        "csr16": csr.encode(wide, 1, long, False, False),
-        "csr16_codebook_huffman": csr.encode(many[:4].copy(), 1, csr.collect(many[:4], 16), True, True),
-        "panels": panels.encode(small[:3, :17].copy(), 1, False, False),
-        "panels_codebook": panels.encode(small, 1, True, False),
-        "panels_codebook_huffman": panels.encode(small, 1, True, True),
+        "csr8": csr.encode(wide, 1, short, "f32", False),
+        "csr8_codebook": csr.encode(wide, 1, short, "codebook", False),
+        "csr8_huffman": csr.encode(many[:4].copy(), 1, csr.collect(many[:4], 8), "f32", True),
+        "csr8_codebook_huffman": csr.encode(many, 1, csr.collect(many, 8), "codebook", True),  # two panels
+        "csr16": csr.encode(wide, 1, long, "f32", False),
+        "csr16_codebook_huffman": csr.encode(many[:4].copy(), 1, csr.collect(many[:4], 16), "codebook", True),
+        "panels": panels.encode(small[:3, :17].copy(), 1, "f32", False),
+        "panels_codebook": panels.encode(small, 1, "codebook", False),
+        "panels_codebook_huffman": panels.encode(small, 1, "codebook", True),
     }
     x = Value(("s0", 700), (2, 700), "x", 1)
     graph = Graph([BATCH], [x])
@@ -80,7 +80,7 @@ def conv(path: Path) -> None:
         y = Value(("s0", encoded.rows, "a", "b"), (2, encoded.rows, 0, 0), name, 1)
         bias = np.linspace(-1, 1, encoded.rows, dtype=np.float32)[:, None]
         weights = [Weight(f"{name}.{part}", bias, "matrix") for part in ("weight", "bias")]
-        tensors.update(zip(weights, (encoded, rows.encode(bias, 1, False)), strict=True))
+        tensors.update(zip(weights, (encoded, rows.encode(bias, 1, "f32")), strict=True))
         inputs = [source, source] if residual else [source]
         graph.ops.append(Op("conv2d", inputs, y, dict(zip(names, size, strict=True)), weights, act, 1, name))
         graph.outputs.append(y)
@@ -89,13 +89,29 @@ def conv(path: Path) -> None:
     depthwise, grouped, sparse = matrix(6, 9, 0.6, 3, 3), matrix(9, 8, 0.5, 200, 4), matrix(6, 54, 0.1, 9, 5)
     same = (3, 3, 1, 1, 1, 1, 1, 1, 1, 1)
     clip, leaky = Activation("clamp", -0.5, 0.75), Activation("leaky_relu", 0.1)
-    y = add("depthwise", x, rows.encode(depthwise, 6, False), True, RELU, *same)
-    y = add("depthwise_codebook", y, rows.encode(depthwise, 6, True), False, clip, *same)
+    y = add("depthwise", x, rows.encode(depthwise, 6, "f32"), True, RELU, *same)
+    y = add("depthwise_codebook", y, rows.encode(depthwise, 6, "codebook"), False, clip, *same)
     entries = csr.collect(depthwise, 8)
-    y = add("depthwise_csr", y, csr.encode(depthwise, 6, entries, True, False), True, NONE, *same)
-    add("grouped", y, panels.encode(grouped, 3, False, False), False, leaky, 2, 2, 2, 1, 1, 0, 0, 2, 1, 1)
+    y = add("depthwise_csr", y, csr.encode(depthwise, 6, entries, "codebook", False), True, NONE, *same)
+    add("grouped", y, panels.encode(grouped, 3, "f32", False), False, leaky, 2, 2, 2, 1, 1, 0, 0, 2, 1, 1)
     entries = csr.collect(sparse, 8)
-    add("sparse", y, csr.encode(sparse, 1, entries, True, True), False, RELU, 3, 3, 1, 2, 2, 2, 2, 2, 2, 2)
+    add(
+        "sparse",
+        y,
+        csr.encode(sparse, 1, entries, "codebook", True),
+        False,
+        RELU,
+        3,
+        3,
+        1,
+        2,
+        2,
+        2,
+        2,
+        2,
+        2,
+        2,
+    )
     format.write(graph, tensors, path)
 
 

@@ -1,6 +1,6 @@
 #include <cstring>
 
-#include "kernels/kernels.h"
+#include "kernels/ref.h"
 
 namespace pyrt {
 namespace {
@@ -31,6 +31,10 @@ void expand_index_f32__ref(const ExpandIndexArgs& a) {
     std::memcpy(&window, a.packed + bit / 8, 8);
     a.out[i] = a.book[(window >> (bit % 8)) & mask];
   }
+}
+
+void widen_f16__ref(const WidenArgs& a) {
+  for (int64_t i = 0; i < a.n; ++i) a.out[i] = ref_widen(a.in[i]);
 }
 
 void huffman_u8__ref(const HuffmanArgs& a) {

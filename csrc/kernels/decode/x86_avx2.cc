@@ -76,6 +76,14 @@ void expand_index_f32_8__avx2(const ExpandIndexArgs& a) {
   for (; i < a.n; ++i, bit += bits) a.out[i] = a.book[(load64(a.packed + bit / 8) >> (bit % 8)) & mask];
 }
 
+void widen_f16_8__avx2(const WidenArgs& a) {
+  int64_t i = 0;
+  for (; i + 8 <= a.n; i += 8) {
+    _mm256_storeu_ps(a.out + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a.in + i))));
+  }
+  for (; i < a.n; ++i) a.out[i] = _cvtsh_ss(a.in[i]);
+}
+
 // The four bit strings advance side by side, so that one's table look-up hides behind the others'. Four symbols of at
 // most 12 bits fit into what an unaligned 64-bit load gives past the first 7 bits.
 void huffman_u8_4x4__avx2(const HuffmanArgs& a) {

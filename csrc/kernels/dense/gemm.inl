@@ -22,7 +22,7 @@ inline void gemm_tile(const GemmArgs& a, int r0, int c0) {
       for (int v = 0; v < NV; ++v)
         acc[r][v] = r < rows ? V::load(a.y + (r0 + r) * a.y_stride + c0 + v * V::width) : V::zero();
   }
-  const float* w = a.w + r0;
+  const float* w = static_cast<const float*>(a.w) + r0;
   const float* x = a.x + c0;
   const int32_t* off = a.off;
   for (int k = 0; k < a.k; ++k, w += kPanel) {
@@ -73,8 +73,9 @@ inline void gemm(const GemmArgs& a) {
   }
 }
 
-// N columns (1..8): x is broadcast and the vector runs over the panel's 16 rows; U sums hide the latency of the FMA.
-template <class V, int N, int U>
+// N columns (1..8): x is broadcast and the vector runs over the panel's 16 rows; U sums hide the latency of the FMA. W
+// is float, or uint16_t for f16 weights, which are widened as they are loaded.
+template <class V, class W, int N, int U>
 inline void gemm_few_tile(const GemmArgs& a, int c0) {
   constexpr int H = kPanel / V::width;
   typename V::reg acc[U][N][H];
@@ -84,7 +85,7 @@ inline void gemm_few_tile(const GemmArgs& a, int c0) {
     for (int n = 0; n < N; ++n)
 #pragma GCC unroll 2
       for (int h = 0; h < H; ++h) acc[u][n][h] = V::zero();
-  const float* w = a.w;
+  const W* w = static_cast<const W*>(a.w);
   const float* x = a.x + c0;
   int k = 0;
   for (; k + U <= a.k; k += U, w += U * kPanel) {
