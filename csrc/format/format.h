@@ -15,9 +15,9 @@ constexpr uint32_t kMaxEntries = 1u << 16;
 constexpr uint64_t kMaxSize = 1ull << 48;
 constexpr uint32_t kMaxOpTensors = 255;
 constexpr uint32_t kPanelRows = 16;
-constexpr uint32_t kChunkColumns = 256;   // K block of a Huffman chunk of a panels tensor
-constexpr uint32_t kMaxChunk = 65536;     // symbols
-constexpr uint32_t kGuardBytes = 8;       // zero bytes after packed and Huffman bits
+constexpr uint32_t kChunkColumns = 256;  // K block of a Huffman chunk of a panels tensor
+constexpr uint32_t kMaxChunk = 65536;    // symbols
+constexpr uint32_t kGuardBytes = 8;      // zero bytes after packed and Huffman bits
 
 struct Header {
   uint8_t magic[8];

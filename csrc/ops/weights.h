@@ -27,7 +27,7 @@ struct Weights {
 
   const float* values = nullptr;     // f32 values, or null
   const uint16_t* halves = nullptr;  // f16 values, or null
-  const float* book = nullptr;    // codebook, or null
+  const float* book = nullptr;       // codebook, or null
   int book_size = 0;
   int index_bits = 0;
   const uint8_t* index = nullptr;  // packed indices, or null when Huffman-coded

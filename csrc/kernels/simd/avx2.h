@@ -41,9 +41,7 @@ struct Avx2 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(i, 23));
   }
   // a > b ? x : y
-  static reg select_gt(reg a, reg b, reg x, reg y) {
-    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
-  }
+  static reg select_gt(reg a, reg b, reg x, reg y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
 
   // a where it is NaN, else b.
   static reg nan_or(reg a, reg b) { return _mm256_blendv_ps(b, a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
