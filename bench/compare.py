@@ -5,10 +5,11 @@
     python bench/compare.py --only nets --zeros 0.9  # pruned
     python bench/compare.py --save before            # later: --compare before
 
-The engines take turns. A time is the median of all calls (and the least), on one thread of its cpu time; ratio
-is the time of the better of torch and onnxruntime over that of pyruntime: above 1 is faster. GFLOP/s counts zeros; peak is the FMA peak,
-measured in the same run. "layer" is the time of a single layer without copying input and output, as in a net
-that layer has neighbours, and "its ratio" sets that against the same times of the others.
+The engines take turns. A time is the median of all calls (and the least), on one thread its cpu time.
+ratio is the time of the better of torch and onnxruntime over that of pyruntime: above 1 is faster. GFLOP/s
+counts zeros; peak is the FMA peak, measured in the same run. "layer" is the time of a single layer without
+copying input and output, as in a net that layer has neighbours, and "its ratio" sets that against the same
+times of the others.
 """
 
 # ruff: noqa: E402

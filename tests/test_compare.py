@@ -1,0 +1,42 @@
+"""bench/compare.py runs, checks its engines against each other, and compares with an earlier result."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+for module in ("onnx", "onnxruntime", "matplotlib", "llvmlite"):
+    pytest.importorskip(module)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def compare(*arguments: object) -> str:
+    command = [sys.executable, ROOT / "bench" / "compare.py", "--threads", 1, "--seconds", 0.1, *arguments]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_one_layer(tmp_path: Path) -> None:
+    file, plot = tmp_path / "result.json", tmp_path / "plot.png"
+    text = compare("--only", "layers", "--filter", "300x784x1", "--json", file, "--plot", plot)
+    assert "300x784x1" in text
+    result = json.loads(file.read_text())
+    (row,) = result["rows"]
+    assert row["flops"] == 2 * 300 * 784
+    assert set(row["ms"]) == {"torch", "onnxruntime", "pyruntime"}
+    assert min(row["ms"].values()) > 0 and row["layer_ms"] > 0
+    assert result["peak_gflops"]["1"] > 1
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pruned_net_is_smaller(tmp_path: Path) -> None:
+    sizes = []
+    for zeros in (0, 0.9):
+        file = tmp_path / f"{zeros}.json"
+        compare("--only", "nets", "--filter", "MobileNetV1", "--zeros", zeros, "--json", file)
+        (row,) = json.loads(file.read_text())["rows"]
+        sizes.append(row["file_bytes"])
+    assert sizes[1] < 0.6 * sizes[0]
