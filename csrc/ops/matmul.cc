@@ -261,10 +261,13 @@ class MatmulOp : public Op {
     const Tile tile(w_, largest_panel_, &bump);
     // A block of X, kBlockK rows of `width` columns, stays in half of L2 while all panels pass over it.
     const bool as_stored = w_.values || (few_ && w_.halves);  // the kernel reads the weights where they lie
-    const int64_t block_k = few_ && as_stored ? w_.cols : kBlockK;
+    // Weights that are not decoded are best read from end to end, as long as X stays in L2 meanwhile.
+    const int64_t half_l2 = cache_sizes().l2 / 2 / static_cast<int64_t>(sizeof(float));
+    const bool x_fits = source_->channels / w_.groups * out->cols <= half_l2;
+    const int64_t block_k = as_stored && (few_ || x_fits) ? w_.cols : kBlockK;
     const GemmFn few = few_ && w_.halves ? ctx.kernels->gemm_f16_few : ctx.kernels->gemm_f32_few;
-    const int64_t fit = cache_sizes().l2 / 2 / static_cast<int64_t>(sizeof(float)) / std::min(w_.cols, kBlockK);
-    const int64_t width = std::max<int64_t>(fit / 48 * 48, 48);
+    const int64_t fit = half_l2 / std::min(w_.cols, kBlockK) / 48 * 48;
+    const int64_t width = x_fits ? out->cols : std::max<int64_t>(fit, 48);
     const int64_t blocks = ceil_div(w_.cols, block_k);
     for (int64_t col = range.col; col < range.col_end; col += width) {
       const int64_t cols = std::min(width, range.col_end - col);

@@ -1,6 +1,7 @@
 #include "runtime/plan.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
 namespace pyrt {
@@ -17,6 +18,19 @@ bool addressable(const Node& n) {
     if (!checked_mul(elements, n.dims[d], &elements) || elements > kMaxElements) return false;
   }
   return true;
+}
+
+// Sets bits [begin, end), end > begin.
+void set_bits(uint8_t* bits, int64_t begin, int64_t end) {
+  const int64_t first = begin / 8, last = (end - 1) / 8;
+  const int head = 0xff << (begin % 8) & 0xff, tail = 0xff >> (7 - (end - 1) % 8);
+  if (first == last) {
+    bits[first] |= static_cast<uint8_t>(head & tail);
+    return;
+  }
+  bits[first] |= static_cast<uint8_t>(head);
+  std::memset(bits + first + 1, 0xff, static_cast<size_t>(last - first - 1));
+  bits[last] |= static_cast<uint8_t>(tail);
 }
 
 }  // namespace
@@ -179,7 +193,7 @@ Status Plan::assign_grids() {
       for (int64_t i = 0; i < n->images; ++i) {
         for (int64_t h = 0; h < n->height; ++h) {
           const int64_t from = i * n->image + h * n->pitch;
-          for (int64_t c = from; c < from + n->width; ++c) masks_.back()[c / 8] |= static_cast<uint8_t>(1 << (c % 8));
+          set_bits(masks_.back().get(), from, from + n->width);
         }
       }
       mask = masks_.back().get();

@@ -27,6 +27,7 @@ inline void gemm_tile(const GemmArgs& a, int r0, int c0) {
   const int32_t* off = a.off;
   for (int k = 0; k < a.k; ++k, w += kPanel) {
     const float* xk = x + off[k];
+    __builtin_prefetch(w + 64 * kPanel);  // the hardware does not look past a 4 KB page
     typename V::reg xv[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) xv[v] = V::load(xk + v * V::width);
