@@ -74,6 +74,11 @@ class BinaryOpImpl : public Op {
       if (x->same_dims(*out)) layout->share_grid(x, out);
     }
     flat_ = in[0]->same_dims(*out) && in[1]->same_dims(*out);
+    // A factor per channel of one image (squeeze and excitation): the whole plane is one row.
+    const Node& b = *in[1];
+    gate_ = !flat_ && out->spatial() && in[0]->same_dims(*out) && out->images == 1 && b.channels == out->channels &&
+            b.height == 1 && b.width == 1;
+    if (gate_) layout->overwrite(out, in[0]);
     if (flat_ && !layout->overwrite(out, in[0])) layout->overwrite(out, in[1]);
   }
   const char* kernel(const Kernels& k) const override { return k.binary_f32_name; }
@@ -86,6 +91,12 @@ class BinaryOpImpl : public Op {
         for (int64_t c = begin; c < end; ++c) {
           ctx.kernels->binary_f32(
               {in[0]->row(c), in[1]->row(c), out->row(c), out->written, 1, 1, fn_, act_, out->mask});
+        }
+      } else if (gate_) {
+        if (out->mask && !out->in_place) out->clear_margins(begin, end);
+        for (int64_t c = begin; c < end; ++c) {
+          ctx.kernels->binary_f32(
+              {in[0]->row(c), in[1]->row(c), out->row(c), out->written, 1, 0, fn_, act_, out->mask});
         }
       } else {
         broadcast(ctx, begin, end);
@@ -132,7 +143,7 @@ class BinaryOpImpl : public Op {
 
   BinaryOp fn_;
   Activation act_;
-  bool flat_ = false;
+  bool flat_ = false, gate_ = false;
 };
 
 class ScalarOp : public Op {

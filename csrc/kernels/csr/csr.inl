@@ -46,6 +46,9 @@ inline void csr_columns(const CsrArgs& a, int c0) {
     float* y = a.y + r * a.y_stride + c0;
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) V::store(y + v * V::width, store.finish(acc[0][v], c0 + v * V::width));
+    if (store.slow()) {
+      apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask ? a.epilogue.mask + c0 / 8 : nullptr);
+    }
   }
 }
 

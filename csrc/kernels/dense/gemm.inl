@@ -51,6 +51,10 @@ inline void gemm_tile(const GemmArgs& a, int r0, int c0) {
       for (int v = 0; v < NV; ++v) V::store(y + v * V::width, acc[r][v]);
     }
   }
+  if (a.last && a.epilogue.act.code > Act::kClamp) {
+    const uint8_t* mask = a.epilogue.mask ? a.epilogue.mask + c0 / 8 : nullptr;
+    apply_act<V>(a.epilogue.act, a.y + r0 * a.y_stride + c0, a.y_stride, rows, NV, mask);
+  }
 }
 
 template <class V, int R, int NV>

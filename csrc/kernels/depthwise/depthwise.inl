@@ -19,6 +19,9 @@ inline void depthwise_columns(const DepthwiseArgs& a, const RowStore<V>& store, 
   }
 #pragma GCC unroll 8
   for (int v = 0; v < NV; ++v) V::store(a.y + c0 + v * V::width, store.finish(acc[v], c0 + v * V::width));
+  if (store.slow()) {
+    apply_act<V>(a.epilogue.act, a.y + c0, 0, 1, NV, a.epilogue.mask ? a.epilogue.mask + c0 / 8 : nullptr);
+  }
 }
 
 template <class V>

@@ -85,37 +85,66 @@ typename V::reg vsoftplus(typename V::reg x, float beta, float threshold) {
   return V::load(lanes);
 }
 
-// Not inlined: it is reached once per stored vector, and its constants would crowd the product's registers.
+// Calls use(f) with the activation as a function f of a vector, so that a loop in `use` is compiled for each of them.
+template <class V, class Use>
+inline void with_act(const Activation& act, const Use& use) {
+  using reg = typename V::reg;
+  const auto one = V::set1(1.0f), half = V::set1(0.5f), three = V::set1(3.0f), six = V::set1(6.0f);
+  const auto p0 = V::set1(act.p0), p1 = V::set1(act.p1);
+  switch (act.code) {
+    case Act::kClamp: return use([&](reg x) { return V::min(p1, V::max(p0, x)); });
+    case Act::kLeakyRelu: return use([&](reg x) { return V::select_gt(V::zero(), x, V::mul(x, p0), x); });
+    case Act::kSigmoid: return use([&](reg x) { return vsigmoid<V>(x); });
+    case Act::kTanh: return use([&](reg x) { return vtanh<V>(x); });
+    case Act::kSilu: return use([&](reg x) { return V::mul(x, vsigmoid<V>(x)); });
+    case Act::kHardswish:
+      return use([&](reg x) { return V::div(V::mul(x, vclamp<V>(V::add(x, three), 0.0f, 6.0f)), six); });
+    case Act::kHardsigmoid: return use([&](reg x) { return V::div(vclamp<V>(V::add(x, three), 0.0f, 6.0f), six); });
+    case Act::kGelu:
+      return use([&](reg x) { return V::mul(V::mul(x, half), V::add(one, verf<V>(V::mul(x, V::set1(0.70710678f))))); });
+    case Act::kGeluTanh:
+      return use([&](reg x) {
+        const auto cube = V::mul(V::mul(x, x), x);
+        const auto inner = V::mul(V::set1(0.79788456f), V::fma(V::set1(0.044715f), cube, x));
+        return V::mul(V::mul(x, half), V::add(one, vtanh<V>(inner)));
+      });
+    case Act::kElu:
+      return use([&](reg x) { return V::select_gt(x, V::zero(), x, V::mul(p0, V::sub(vexp<V>(x), one))); });
+    case Act::kExp: return use([&](reg x) { return vexp<V>(x); });
+    case Act::kSqrt: return use([&](reg x) { return V::sqrt(x); });
+    case Act::kAbs: return use([&](reg x) { return V::abs(x); });
+    case Act::kSoftplus: return use([&](reg x) { return vsoftplus<V>(x, act.p0, act.p1); });
+    case Act::kMish:
+      return use([&](reg x) {
+        // tanh(log(1 + e^x)) = (e^2x + 2e^x) / (e^2x + 2e^x + 2); past 20 it is 1.
+        const auto e = vexp<V>(V::min(V::set1(20.0f), x));
+        const auto n = V::mul(e, V::add(e, V::set1(2.0f)));
+        return V::mul(x, V::div(n, V::add(n, V::set1(2.0f))));
+      });
+    default: return use([](reg x) { return x; });
+  }
+}
+
+// One vector; not inlined, since its constants would crowd the caller's registers.
 template <class V>
 __attribute__((noinline)) typename V::reg apply_act(const Activation& act, typename V::reg x) {
-  const auto one = V::set1(1.0f), half = V::set1(0.5f);
-  switch (act.code) {
-    case Act::kClamp: return vclamp<V>(x, act.p0, act.p1);
-    case Act::kLeakyRelu: return V::select_gt(V::zero(), x, V::mul(x, V::set1(act.p0)), x);
-    case Act::kSigmoid: return vsigmoid<V>(x);
-    case Act::kTanh: return vtanh<V>(x);
-    case Act::kSilu: return V::mul(x, vsigmoid<V>(x));
-    case Act::kHardswish: return V::div(V::mul(x, vclamp<V>(V::add(x, V::set1(3.0f)), 0.0f, 6.0f)), V::set1(6.0f));
-    case Act::kHardsigmoid: return V::div(vclamp<V>(V::add(x, V::set1(3.0f)), 0.0f, 6.0f), V::set1(6.0f));
-    case Act::kGelu: return V::mul(V::mul(x, half), V::add(one, verf<V>(V::mul(x, V::set1(0.70710678f)))));
-    case Act::kGeluTanh: {
-      const auto cube = V::mul(V::mul(x, x), x);
-      const auto inner = V::mul(V::set1(0.79788456f), V::fma(V::set1(0.044715f), cube, x));
-      return V::mul(V::mul(x, half), V::add(one, vtanh<V>(inner)));
+  with_act<V>(act, [&](const auto& f) { x = f(x); });
+  return x;
+}
+
+// A tile in memory: rows of `vectors` vectors. The mask, if any, has its bit 0 at the tile's column 0.
+template <class V>
+__attribute__((noinline)) void apply_act(const Activation& act, float* y, ptrdiff_t stride, int rows, int vectors,
+                                         const uint8_t* mask) {
+  with_act<V>(act, [&](const auto& f) {
+    for (int r = 0; r < rows; ++r) {
+      for (int v = 0; v < vectors; ++v) {
+        float* p = y + r * stride + v * V::width;
+        const auto value = f(V::load(p));
+        V::store(p, mask ? V::apply_mask(V::load_mask(mask, v * V::width), value) : value);
+      }
     }
-    case Act::kElu: return V::select_gt(x, V::zero(), x, V::mul(V::set1(act.p0), V::sub(vexp<V>(x), one)));
-    case Act::kExp: return vexp<V>(x);
-    case Act::kSqrt: return V::sqrt(x);
-    case Act::kAbs: return V::abs(x);
-    case Act::kSoftplus: return vsoftplus<V>(x, act.p0, act.p1);
-    case Act::kMish: {
-      // tanh(log(1 + e^x)) = (e^2x + 2e^x) / (e^2x + 2e^x + 2); past 20 it is 1.
-      const auto e = vexp<V>(V::min(V::set1(20.0f), x));
-      const auto n = V::mul(e, V::add(e, V::set1(2.0f)));
-      return V::mul(x, V::div(n, V::add(n, V::set1(2.0f))));
-    }
-    default: return x;
-  }
+  });
 }
 
 // The epilogue of one row, with what its columns share held in registers.
@@ -134,21 +163,24 @@ class RowStore {
     slow_ = act_.code > Act::kClamp;
   }
 
+  // What is stored for a sum. A costly activation is left to apply_act on the stored tile: calling it here would spill
+  // all the other sums.
   typename V::reg finish(typename V::reg sum, int64_t col) const {
     sum = V::fma(sum, scale_, bias_);
     if (residual_) sum = V::add(sum, V::load(residual_ + col));
-    return act_and_mask(sum, col);
+    return slow_ ? sum : clamp_and_mask(sum, col);
   }
-  // As finish, for the first n columns of a vector: reads no residual past them.
+  bool slow() const { return slow_; }
+  // All of the epilogue, for the first n columns of a vector: reads no residual past them.
   typename V::reg finish_first(typename V::reg sum, int64_t col, int n) const {
     sum = V::fma(sum, scale_, bias_);
     if (residual_) sum = V::add(sum, V::load_first(residual_ + col, n));
-    return act_and_mask(sum, col);
+    return clamp_and_mask(slow_ ? apply_act<V>(act_, sum) : sum, col);
   }
 
  private:
-  typename V::reg act_and_mask(typename V::reg v, int64_t col) const {
-    v = slow_ ? apply_act<V>(act_, v) : V::min(high_, V::max(low_, v));
+  typename V::reg clamp_and_mask(typename V::reg v, int64_t col) const {
+    v = V::min(high_, V::max(low_, v));
     return mask_ ? V::apply_mask(V::load_mask(mask_, col), v) : v;
   }
 
