@@ -164,9 +164,14 @@ class PoolOp : public Op {
       ctx.kernels->reduce_rows_f32({columns_of_window, static_cast<int>(kw_), y + w, static_cast<int>(size), max_});
     }
     if (max_) return;
+    // Windows within the row share a divisor; those that reach past its ends have their own.
     const bool same = (divisor_ != 0) || (ph_ == 0 && pw_ == 0 && !ceil_mode_);
-    const auto all = static_cast<float>(divisor(h, 0));
-    for (int64_t w = 0; w < out->width; ++w) y[w] /= same ? all : static_cast<float>(divisor(h, w));
+    const int64_t left = same ? 0 : std::min(ceil_div(pw_, sw_), out->width);
+    const int64_t right = same ? out->width : std::clamp(floor_div(x.width + pw_ - kw_, sw_) + 1, left, out->width);
+    const auto within = static_cast<float>(divisor(h, left));
+    for (int64_t w = 0; w < left; ++w) y[w] /= static_cast<float>(divisor(h, w));
+    for (int64_t w = left; w < right; ++w) y[w] /= within;
+    for (int64_t w = right; w < out->width; ++w) y[w] /= static_cast<float>(divisor(h, w));
   }
 
   // Windows of varying size: the rows are reduced first, all columns at once; then the columns of each window.
