@@ -121,7 +121,7 @@ inline void with_act(const Activation& act, const Use& use) {
         const auto n = V::mul(e, V::add(e, V::set1(2.0f)));
         return V::mul(x, V::div(n, V::add(n, V::set1(2.0f))));
       });
-    default: return use([](reg x) { return x; });
+    default: return use([&](reg x) { return x; });  // a capture: a plain lambda would also be a function of another ABI
   }
 }
 
