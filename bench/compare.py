@@ -63,7 +63,7 @@ def alternate(
     turn = 0
     for _ in range(ROUNDS):
         for name, call in calls.items():
-            time.sleep(0.003)  # the threads of the engine before still spin, waiting for work
+            time.sleep(0.02)  # the threads of the engine before still spin, waiting for work
             call(turn)
             end = time.perf_counter() + seconds / ROUNDS / len(calls)
             while True:

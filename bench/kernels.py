@@ -220,14 +220,17 @@ def limit_threads(n: int) -> Iterator[None]:
 def medians(calls: list[Callable[[], object]], seconds: float, threads: int) -> list[float]:
     """Milliseconds of each call, the calls taking turns for about `seconds` each.
 
-    A turn is several calls, of which the first is not counted: it finds the caches, and the idle threads that
-    still spin, as the engine before left them. On one thread it is cpu time: other programs do not count.
+    A turn is several calls, of which the first is not counted: it finds the caches as the engine before left
+    them. Before it is a pause, in which the engine before's idle threads, which spin for a while, go to sleep.
+    On one thread it is cpu time: other programs do not count.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
     times: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + seconds * len(calls)
     while len(times[-1]) < 15 or time.perf_counter() < end:
         for call, own in zip(calls, times, strict=True):
+            if threads > 1:
+                time.sleep(0.02)
             call()
             for _ in range(5):
                 start = clock()

@@ -10,8 +10,8 @@
 namespace pyrt {
 namespace {
 
-// About 20 us of pauses: longer than the gap between two layers, shorter than a scheduler's time slice.
-constexpr int kSpins = 2000;
+// About 100 us of pauses: longer than the gap between two layers or two calls, shorter than a scheduler's time slice.
+constexpr int kSpins = 6000;
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -24,15 +24,12 @@ inline void pause() {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) : owner_pid_(getpid()) {
-  starts_.reserve(static_cast<size_t>(threads));  // workers keep pointers into it
-  // No worker reads threads_ before the first region, when it is final.
-  for (int part = 1; part < threads; ++part) {
-    starts_.push_back({this, part});
+  for (int i = 1; i < threads; ++i) {
     pthread_t worker;
-    if (pthread_create(&worker, nullptr, enter, &starts_.back()) != 0) break;
+    if (pthread_create(&worker, nullptr, enter, this) != 0) break;
     workers_.push_back(worker);
-    ++threads_;
   }
+  threads_ = static_cast<int>(workers_.size()) + 1;
 }
 
 ThreadPool::~ThreadPool() {
@@ -43,15 +40,13 @@ ThreadPool::~ThreadPool() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;
-    region_.fetch_add(1);
   }
   wake_->notify_all();
   for (pthread_t worker : workers_) pthread_join(worker, nullptr);
 }
 
-void* ThreadPool::enter(void* start) {
-  const Start* s = static_cast<const Start*>(start);
-  s->pool->work(s->part);
+void* ThreadPool::enter(void* pool) {
+  static_cast<ThreadPool*>(pool)->work();
   return nullptr;
 }
 
@@ -62,32 +57,51 @@ void ThreadPool::run(Fn fn, void* context) {
   }
   fn_ = fn;
   context_ = context;
-  pending_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  {
-    // Under the lock, so that a worker cannot fall asleep between its last look and this change.
-    std::lock_guard<std::mutex> lock(mutex_);
-    region_.fetch_add(1, std::memory_order_release);
+  pending_ = threads_;
+  ticket_ = (ticket_.load() | kPartMask) + 1;  // part 0 of the next region
+  // A worker counts itself before its last look at the ticket, so either it sees this region or it is seen here.
+  if (sleepers_.load() > 0) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+    }
+    wake_->notify_all();
   }
-  wake_->notify_all();
-  fn(context, 0, threads());
+  while (run_part()) {
+  }
   for (int spins = 0; pending_.load(std::memory_order_acquire) != 0; ++spins) {
     if (spins < kSpins) pause();
     else sched_yield();
   }
 }
 
-void ThreadPool::work(int part) {
-  uint64_t seen = 0;
+// Takes the next part of the region and runs it; false when none is left.
+bool ThreadPool::run_part() {
+  uint64_t ticket = ticket_.load();
+  do {
+    if (!has_part(ticket)) return false;
+  } while (!ticket_.compare_exchange_weak(ticket, ticket + 1));
+  fn_(context_, static_cast<int>(ticket & kPartMask), threads_);
+  pending_.fetch_sub(1, std::memory_order_release);
+  return true;
+}
+
+void ThreadPool::work() {
   for (;;) {
-    for (int spins = 0; spins < kSpins && region_.load(std::memory_order_acquire) == seen; ++spins) pause();
-    if (region_.load(std::memory_order_acquire) == seen) {
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_->wait(lock, [&] { return region_.load(std::memory_order_acquire) != seen; });
+    uint64_t ticket = ticket_;
+    for (int spins = 0; spins < kSpins && !has_part(ticket) && !stop_; ++spins) {
+      pause();
+      ticket = ticket_;
     }
-    ++seen;
+    if (!has_part(ticket)) {
+      // Until there is a new region, even one that others have finished by then: the next is likely to be near.
+      std::unique_lock<std::mutex> lock(mutex_);
+      ++sleepers_;
+      wake_->wait(lock, [&] { return (ticket_ | kPartMask) != (ticket | kPartMask) || stop_; });
+      --sleepers_;
+    }
     if (stop_) return;
-    fn_(context_, part, threads());
-    pending_.fetch_sub(1, std::memory_order_release);
+    while (run_part()) {
+    }
   }
 }
 

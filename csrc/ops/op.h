@@ -101,7 +101,7 @@ struct RunContext {
   // Calls fn(part, parts) on every thread, or once when `work` (about a multiply-add each) is not worth waking them.
   template <class Fn>
   void parallel(int64_t work, const Fn& fn) const {
-    if (!pool || work < 60000) return fn(0, 1);
+    if (!pool || work < 200000) return fn(0, 1);
     pool->run([](void* f, int part, int parts) { (*static_cast<const Fn*>(f))(part, parts); },
               const_cast<void*>(static_cast<const void*>(&fn)));
   }
