@@ -221,7 +221,7 @@ def medians(calls: list[Callable[[], object]], seconds: float, threads: int) -> 
     """Milliseconds of each call, the calls taking turns for about `seconds` each.
 
     A turn is several calls, of which the first is not counted: it finds the caches as the engine before left
-    them. Before it is a pause, in which the engine before's idle threads, which spin for a while, go to sleep.
+    them. In a pause before it the idle threads of the engine before, which spin for a while, go to sleep.
     On one thread it is cpu time: other programs do not count.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
