@@ -126,7 +126,10 @@ class MatmulOp : public Op {
 
   int64_t flops() const override {
     const int64_t positions = out->elements() / w_.rows;
-    return 2 * w_.rows * w_.cols * positions;
+    // In double, since a sparse weight may declare any number of columns.
+    const double flops =
+        2.0 * static_cast<double>(w_.rows) * static_cast<double>(w_.cols) * static_cast<double>(positions);
+    return static_cast<int64_t>(std::min(flops, 9e18));
   }
   int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
   const char* kernel(const Kernels& k) const override {
