@@ -6,18 +6,10 @@
 
 #include <immintrin.h>
 #pragma GCC target("avx2,fma,f16c,bmi2")
+#include "kernels/decode/bits.h"
 #include "kernels/decode/prefix_avx2.h"
 
 namespace pyrt {
-namespace {
-
-uint64_t load64(const uint8_t* p) {
-  uint64_t v;
-  std::memcpy(&v, p, 8);
-  return v;
-}
-
-}  // namespace
 
 void expand_cols_u8_8__avx2(const ExpandColsArgs& a) {
   const auto* deltas = static_cast<const uint8_t*>(a.deltas);
@@ -49,8 +41,6 @@ void expand_index_f32_8__avx2(const ExpandIndexArgs& a) {
   const uint32_t mask = (1u << a.bits) - 1;
   uint64_t bit = a.first * bits;
   int64_t i = 0;
-  // An unaligned word holds 57 bits from any bit position: enough for eight indices of 7 bits; of 8 bits they are
-  // aligned.
   if (a.book_size <= 16) {
     float book[16] = {};
     std::memcpy(book, a.book, static_cast<size_t>(a.book_size) * sizeof(float));
@@ -66,14 +56,8 @@ void expand_index_f32_8__avx2(const ExpandIndexArgs& a) {
           _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index), _mm256_permutevar8x32_ps(high, index), half);
       _mm256_storeu_ps(a.out + i, values);
     }
-  } else {
-    for (; i + 8 <= a.n; i += 8, bit += 8 * bits) {
-      uint64_t window = load64(a.packed + bit / 8) >> (bit % 8);
-#pragma GCC unroll 8
-      for (int k = 0; k < 8; ++k, window >>= bits) a.out[i + k] = a.book[window & mask];
-    }
   }
-  for (; i < a.n; ++i, bit += bits) a.out[i] = a.book[(load64(a.packed + bit / 8) >> (bit % 8)) & mask];
+  expand_from(a, i);
 }
 
 void widen_f16_8__avx2(const WidenArgs& a) {

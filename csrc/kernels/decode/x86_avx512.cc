@@ -5,18 +5,10 @@
 #include "kernels/kernels.h"
 
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
+#include "kernels/decode/bits.h"
 #include "kernels/simd/avx512.h"
 
 namespace pyrt {
-namespace {
-
-uint64_t load64(const uint8_t* p) {
-  uint64_t v;
-  std::memcpy(&v, p, 8);
-  return v;
-}
-
-}  // namespace
 
 // Books of up to 64 entries are looked up in registers; for larger ones scalar loads beat a gather.
 void expand_index_f32_16__avx512(const ExpandIndexArgs& a) {
@@ -53,14 +45,8 @@ void expand_index_f32_16__avx512(const ExpandIndexArgs& a) {
       _mm512_storeu_ps(a.out + i, _mm512_mask_blend_ps(upper, _mm512_permutex2var_ps(b0, index, b1),
                                                        _mm512_permutex2var_ps(b2, index, b3)));
     }
-  } else {
-    for (; i + 8 <= a.n; i += 8, bit += 8 * bits) {
-      uint64_t window = load64(a.packed + bit / 8) >> (bit % 8);
-#pragma GCC unroll 8
-      for (int k = 0; k < 8; ++k, window >>= bits) a.out[i + k] = a.book[window & mask];
-    }
   }
-  for (; i < a.n; ++i, bit += bits) a.out[i] = a.book[(load64(a.packed + bit / 8) >> (bit % 8)) & mask];
+  expand_from(a, i);
 }
 
 }  // namespace pyrt
