@@ -249,6 +249,7 @@ def tensors() -> None:
     where = r"TENSORS: entry 0 \(fc.weight\): "
     edited("structure_9", where + "unknown structure 9", put("tensors", 0, structure=9))
     edited("values_9", where + "unknown values code 9", put("tensors", 0, values=9))
+    edited("f32_called_f16", where + "VALUES: wrong size", put("tensors", 0, values=3), raw_csr)
     edited("rows_zero", where + "empty or too large", put("tensors", 0, rows=0))
     edited("cols_zero", where + "empty or too large", put("tensors", 0, cols=0))
     edited("rows_2_31", where + "empty or too large", put("tensors", 0, rows=2**31))
