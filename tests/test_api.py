@@ -15,7 +15,7 @@ from conftest import Converted
 
 import converters
 import pyruntime
-from pyruntime.measure import latency_ms, peak_memory
+from pyruntime.measure import peak_memory
 
 
 class TwoInTwoOut(torch.nn.Module):
@@ -244,8 +244,3 @@ def test_memory_contract(large: Path) -> None:
             pytest.skip("peak memory is read from /proc")
         assert memory.declared.file_bytes == large.stat().st_size
         assert abs(memory.difference) < 4_000_000
-
-
-def test_large_files_load_at_once(large: Path) -> None:
-    """Every byte is checked; nothing is copied. The least of ten times, for the machine may be busy."""
-    assert latency_ms(lambda: pyruntime.load(large, threads=1).close(), 0).min() < 100
