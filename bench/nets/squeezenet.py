@@ -19,13 +19,13 @@ class Fire(nn.Module):
         return torch.cat([F.relu(self.expand1x1(x)), F.relu(self.expand3x3(x))], 1)
 
 
-class SqueezeNetV1_0(nn.Module):
-    """SqueezeNet v1.0 as in Caffe, 1,248,424 parameters. Input [N, 3, 227, 227], output logits [N, 1000]."""
+class SqueezeNet(nn.Module):
+    """The eight fire modules of both versions between their first and last convolution."""
 
-    def __init__(self) -> None:
+    def __init__(self, conv1: nn.Conv2d, conv10: nn.Conv2d) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 96, 7, stride=2)
-        self.fire2 = Fire(96, 16, 64)
+        self.conv1 = conv1
+        self.fire2 = Fire(conv1.out_channels, 16, 64)
         self.fire3 = Fire(128, 16, 64)
         self.fire4 = Fire(128, 32, 128)
         self.fire5 = Fire(256, 32, 128)
@@ -33,7 +33,14 @@ class SqueezeNetV1_0(nn.Module):
         self.fire7 = Fire(384, 48, 192)
         self.fire8 = Fire(384, 64, 256)
         self.fire9 = Fire(512, 64, 256)
-        self.conv10 = nn.Conv2d(512, 1000, 1, padding=1)
+        self.conv10 = conv10
+
+
+class SqueezeNetV1_0(SqueezeNet):
+    """SqueezeNet v1.0 as in Caffe, 1,248,424 parameters. Input [N, 3, 227, 227], output logits [N, 1000]."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 96, 7, stride=2), nn.Conv2d(512, 1000, 1, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.conv1(x)), 3, 2, ceil_mode=True)
@@ -44,21 +51,11 @@ class SqueezeNetV1_0(nn.Module):
         return F.relu(self.conv10(self.fire9(x))).mean((2, 3))
 
 
-class SqueezeNetV1_1(nn.Module):
+class SqueezeNetV1_1(SqueezeNet):
     """SqueezeNet v1.1, 1,235,496 parameters. Input [N, 3, H, W], output logits [N, 1000]."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 3, stride=2)
-        self.fire2 = Fire(64, 16, 64)
-        self.fire3 = Fire(128, 16, 64)
-        self.fire4 = Fire(128, 32, 128)
-        self.fire5 = Fire(256, 32, 128)
-        self.fire6 = Fire(256, 48, 192)
-        self.fire7 = Fire(384, 48, 192)
-        self.fire8 = Fire(384, 64, 256)
-        self.fire9 = Fire(512, 64, 256)
-        self.conv10 = nn.Conv2d(512, 1000, 1)
+        super().__init__(nn.Conv2d(3, 64, 3, stride=2), nn.Conv2d(512, 1000, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.conv1(x)), 3, 2, ceil_mode=True)
