@@ -111,6 +111,14 @@ struct Node {
       std::memset(row(c) - front, 0, static_cast<size_t>(front) * sizeof(float));
       std::memset(row(c) + cols, 0, static_cast<size_t>(plane - front - cols) * sizeof(float));
     }
+  }  // The same and the gaps between images, for kernels that write rows of pixels and the gaps behind them.
+  void clear_around(int64_t begin, int64_t end) const {
+    clear_margins(begin, end);
+    for (int64_t c = begin; c < end; ++c) {
+      for (int64_t n = 0; n + 1 < images; ++n) {
+        std::memset(row(c, n, height), 0, static_cast<size_t>(image - height * pitch) * sizeof(float));
+      }
+    }
   }
 };
 

@@ -149,6 +149,7 @@ std::unique_ptr<Op> make_op(const OpSpec& spec);
 
 // One maker per file of this folder.
 std::unique_ptr<Op> make_matmul(const OpSpec& spec);       // linear, conv2d
+std::unique_ptr<Op> make_depthwise(const OpSpec& spec);    // conv2d of a rows weight
 std::unique_ptr<Op> make_elementwise(const OpSpec& spec);  // unary, binary, scalar, affine
 std::unique_ptr<Op> make_pool(const OpSpec& spec);         // pool2d, adaptive_pool2d
 std::unique_ptr<Op> make_shape(const OpSpec& spec);        // concat, slice, reshape, permute, pad, constant

@@ -1,4 +1,4 @@
-// Elementwise functions over one row of columns.
+// Elementwise functions over rows of columns.
 #pragma once
 
 #include "kernels/simd/act.inl"
@@ -71,6 +71,33 @@ inline void reduce_rows(const ReduceRowsArgs& a) {
       acc = a.max ? V::nan_or(acc, V::max(acc, v)) : V::add(acc, v);
     }
     V::store_first(a.y + c, acc, n);
+  }
+}
+
+template <class V>
+inline void copy_rows(const CopyRowsArgs& a) {
+  for (int r = 0; r < a.rows; ++r) {
+    const float* x = a.x + r * a.x_pitch;
+    float* y = a.y + r * a.y_pitch;
+    int c = 0;
+    if (a.step == 1) {
+      for (; c + V::width <= a.n; c += V::width) V::store(y + c, V::load(x + c));
+      if (c < a.n) V::store_first(y + c, V::load_first(x + c, a.n - c), a.y_cols - c);
+      c += V::width * (c < a.n);
+    } else if (a.step == 2) {
+      for (; c + V::width < a.n; c += V::width) {
+        V::store(y + c, V::even(V::load(x + 2 * c), V::load(x + 2 * c + V::width)));
+      }
+      if (c < a.n) {
+        const int left = 2 * (a.n - c) - 1;  // up to the last value taken
+        const auto v = V::even(V::load_first(x + 2 * c, left), V::load_first(x + 2 * c + V::width, left - V::width));
+        V::store_first(y + c, v, a.y_cols - c);
+        c += V::width;
+      }
+    } else {
+      for (; c < a.n; ++c) y[c] = x[c * a.step];
+    }
+    for (; c < a.y_cols; c += V::width) V::store_first(y + c, V::zero(), a.y_cols - c);
   }
 }
 

@@ -35,4 +35,12 @@ void reduce_rows_f32__ref(const ReduceRowsArgs& a) {
   }
 }
 
+void copy_rows_f32__ref(const CopyRowsArgs& a) {
+  for (int r = 0; r < a.rows; ++r) {
+    for (int c = 0; c < a.y_cols; ++c) {
+      a.y[r * a.y_pitch + c] = c < a.n ? a.x[r * a.x_pitch + static_cast<ptrdiff_t>(c) * a.step] : 0.0f;
+    }
+  }
+}
+
 }  // namespace pyrt

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/kernels.h"
 
@@ -170,12 +171,17 @@ class RowStore {
     if (residual_) sum = V::add(sum, V::load(residual_ + col));
     return slow_ ? sum : clamp_and_mask(sum, col);
   }
-  bool slow() const { return slow_; }
-  // All of the epilogue, for the first n columns of a vector: reads no residual past them.
-  typename V::reg finish_first(typename V::reg sum, int64_t col, int n) const {
+  // The same for the first n columns of a vector: reads no residual past them.
+  typename V::reg finish_sum(typename V::reg sum, int64_t col, int n) const {
     sum = V::fma(sum, scale_, bias_);
     if (residual_) sum = V::add(sum, V::load_first(residual_ + col, n));
-    return clamp_and_mask(slow_ ? apply_act<V>(act_, sum) : sum, col);
+    return slow_ ? sum : clamp_and_mask(sum, col);
+  }
+  bool slow() const { return slow_; }
+  // All of the epilogue for the first n columns.
+  typename V::reg finish_first(typename V::reg sum, int64_t col, int n) const {
+    sum = finish_sum(sum, col, n);
+    return slow_ ? clamp_and_mask(apply_act<V>(act_, sum), col) : sum;
   }
 
  private:

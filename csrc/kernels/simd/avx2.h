@@ -19,6 +19,8 @@ struct Avx2 {
   static reg load(const uint16_t* f16) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(f16)));
   }
+  // From here on the value is in a register.
+  static void pin(reg& v) { asm("" : "+x"(v)); }
   static void store(float* p, reg v) { _mm256_storeu_ps(p, v); }
   static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_ps(a, b, c); }
   static reg add(reg a, reg b) { return _mm256_add_ps(a, b); }
@@ -46,6 +48,25 @@ struct Avx2 {
   // a where it is NaN, else b.
   static reg nan_or(reg a, reg b) { return _mm256_blendv_ps(b, a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
 
+  // Elements 0, 2, 4... of a, then of b.
+  static reg even(reg a, reg b) {
+    const __m256d lanes = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(lanes, 0xd8));
+  }
+  // Elements 1, 3, 5... of a, then of b.
+  static reg odd(reg a, reg b) {
+    const __m256d lanes = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(lanes, 0xd8));
+  }
+  // Transposes every 4x4 block: element i of 128-bit lane b of r[q] goes to element q of lane b of r[i].
+  static void transpose4(reg (&r)[4]) {
+    const reg a = _mm256_unpacklo_ps(r[0], r[1]), b = _mm256_unpackhi_ps(r[0], r[1]);
+    const reg c = _mm256_unpacklo_ps(r[2], r[3]), d = _mm256_unpackhi_ps(r[2], r[3]);
+    r[0] = _mm256_shuffle_ps(a, c, 0x44);
+    r[1] = _mm256_shuffle_ps(a, c, 0xee);
+    r[2] = _mm256_shuffle_ps(b, d, 0x44);
+    r[3] = _mm256_shuffle_ps(b, d, 0xee);
+  }
   static mask load_mask(const uint8_t* bits, int64_t col) {
     const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits[col / 8]), bit), bit);
@@ -54,6 +75,12 @@ struct Avx2 {
   static mask first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
+  // Lanes i for which 0 <= col + i < width.
+  static mask inside(int col, int width) {
+    const __m256i at = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(col));
+    return _mm256_andnot_si256(_mm256_srai_epi32(at, 31), _mm256_cmpgt_epi32(_mm256_set1_epi32(width), at));
+  }
+  static reg load_masked(const float* p, mask m) { return _mm256_maskload_ps(p, m); }
   static reg load_first(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
   static void store_first(float* p, reg v, int n) { _mm256_maskstore_ps(p, first(n), v); }
 };

@@ -24,6 +24,8 @@ struct Avx512 {
   static reg load(const uint16_t* f16) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(f16)));
   }
+  // From here on the value is in a register.
+  static void pin(reg& v) { asm("" : "+v"(v)); }
   static void store(float* p, reg v) { _mm512_storeu_ps(p, v); }
   static reg fma(reg a, reg b, reg c) { return _mm512_fmadd_ps(a, b, c); }
   static reg add(reg a, reg b) { return _mm512_add_ps(a, b); }
@@ -53,13 +55,41 @@ struct Avx512 {
   // a where it is NaN, else b.
   static reg nan_or(reg a, reg b) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), b, a); }
 
+  // Elements 0, 2, 4... of a, then of b.
+  static reg even(reg a, reg b) {
+    const __m512i index = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, index, b);
+  }
+  // Elements 1, 3, 5... of a, then of b.
+  static reg odd(reg a, reg b) {
+    const __m512i index = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutex2var_ps(a, index, b);
+  }
+  // Transposes every 4x4 block: element i of 128-bit lane b of r[q] goes to element q of lane b of r[i].
+  static void transpose4(reg (&r)[4]) {
+    const reg a = _mm512_unpacklo_ps(r[0], r[1]), b = _mm512_unpackhi_ps(r[0], r[1]);
+    const reg c = _mm512_unpacklo_ps(r[2], r[3]), d = _mm512_unpackhi_ps(r[2], r[3]);
+    r[0] = _mm512_shuffle_ps(a, c, 0x44);
+    r[1] = _mm512_shuffle_ps(a, c, 0xee);
+    r[2] = _mm512_shuffle_ps(b, d, 0x44);
+    r[3] = _mm512_shuffle_ps(b, d, 0xee);
+  }
   static mask load_mask(const uint8_t* bits, int64_t col) {
     uint16_t m;
     std::memcpy(&m, bits + col / 8, 2);
     return m;
   }
   static reg apply_mask(mask m, reg v) { return _mm512_maskz_mov_ps(m, v); }
-  static mask first(int n) { return static_cast<mask>(n >= 16 ? 0xffff : (1u << n) - 1); }
+  static mask first(int n) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(n));
+  }
+  // Lanes i for which 0 <= col + i < width.
+  static mask inside(int col, int width) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_cmplt_epu32_mask(_mm512_add_epi32(lane, _mm512_set1_epi32(col)), _mm512_set1_epi32(width));
+  }
+  static reg load_masked(const float* p, mask m) { return _mm512_maskz_loadu_ps(m, p); }
   static reg load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static void store_first(float* p, reg v, int n) { _mm512_mask_storeu_ps(p, first(n), v); }
 };
