@@ -2,6 +2,8 @@
 // padding is never there: rows outside are a row of zeros, columns outside are masked.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/simd/act.inl"
 
 namespace pyrt {
@@ -121,18 +123,28 @@ inline void depthwise_sum(const DepthwiseTaps<V, NV>& taps, const float* const* 
   }
 }
 
-// Columns c and, of a second vector, c + second of all rows; the last vector has `last` columns.
+// Sums of a block of outputs: `rows` rows of columns c and, of a second vector, c + second.
+struct DepthwiseBlock {
+  int first_row, rows;
+  int64_t c, second;
+  int last;            // columns of the last vector
+  float* y;            // where they go: in y itself, or in a buffer
+  ptrdiff_t y_pitch;   // between rows
+  ptrdiff_t y_second;  // between vectors
+  int y_last;
+};
+
 template <class V, int K, int S, int NV, bool Edge>
-__attribute__((noinline)) void depthwise_columns(const DepthwisePlane& plane, int64_t c, int64_t second, int last) {
+__attribute__((noinline)) void depthwise_columns(const DepthwisePlane& plane, const DepthwiseBlock& block) {
   const DepthwiseArgs& a = plane.args;
   const auto scale = V::set1(plane.scale), bias = V::set1(plane.bias);
   const auto low = V::set1(plane.low), high = V::set1(plane.high);
   // Locals, since the compiler loads what lies behind a reference after every store.
-  const float* const* rows = a.x_rows;
-  const int row_step = a.row_step;
-  const ptrdiff_t y_pitch = a.y_pitch;
-  float* y = a.y + c;
-  int count = a.y_rows;
+  const int row_step = a.row_step, last = block.y_last;
+  const float* const* rows = a.x_rows + block.first_row * row_step;
+  const ptrdiff_t y_pitch = block.y_pitch, second = block.y_second;
+  float* y = block.y;
+  int count = block.rows;
   const auto run = [&](const auto& taps, auto height) {
     constexpr int R = decltype(height)::value;
     typename V::reg acc[R][NV];
@@ -162,50 +174,62 @@ __attribute__((noinline)) void depthwise_columns(const DepthwisePlane& plane, in
     }
   };
   int64_t col[NV];
-  for (int v = 0; v < NV; ++v) col[v] = (c + v * second) * a.col_step + (K > 0 ? a.tap_col[0] : 0);
+  for (int v = 0; v < NV; ++v) col[v] = (block.c + v * block.second) * a.col_step + (K > 0 ? a.tap_col[0] : 0);
   if constexpr (K > 0) run_all(DepthwiseSquare<V, K, S, NV, Edge>(a, col));
   else run_all(DepthwiseTaps<V, NV>{a, col});
 }
 
-// What is left of the epilogue once the sums are in memory.
+// What is left of the epilogue: from a buffer, since a load waits for the masked stores before it.
 template <class V>
-__attribute__((noinline)) void depthwise_finish(const DepthwiseArgs& a) {
+__attribute__((noinline)) void depthwise_finish(const DepthwiseArgs& a, const DepthwiseBlock& block, int vectors) {
   with_act<V>(a.epilogue.act, [&](const auto& f) {
-    for (int r = 0; r < a.y_rows; ++r) {
-      for (int c = 0; c < a.y_cols; c += V::width) {
-        const int64_t at = r * a.y_pitch + c;
-        auto sum = V::load_first(a.y + at, a.y_cols - c);
-        if (a.epilogue.residual) sum = V::add(sum, V::load_first(a.epilogue.residual + at, a.y_cols - c));
-        V::store_first(a.y + at, f(sum), a.y_cols - c);
+    for (int r = 0; r < block.rows; ++r) {
+      for (int v = 0; v < vectors; ++v) {
+        const int64_t at = (block.first_row + r) * a.y_pitch + block.c + v * block.second;
+        const int n = v + 1 < vectors ? V::width : block.last;
+        auto sum = V::load(block.y + r * block.y_pitch + v * block.y_second);
+        if (a.epilogue.residual) sum = V::add(sum, V::load_first(a.epilogue.residual + at, n));
+        V::store_first(a.y + at, f(sum), n);
       }
     }
   });
 }
 
+constexpr int kBufferRows = 28;
+
 template <class V, int K, int S>
-inline void depthwise_plane(const DepthwiseArgs& args) {
-  const Epilogue& e = args.epilogue;
+inline void depthwise_plane(const DepthwiseArgs& a) {
+  const Epilogue& e = a.epilogue;
   const bool late = e.residual || e.act.code > Act::kClamp, clamp = !late && e.act.code == Act::kClamp;
-  const DepthwisePlane plane = {args, e.scale ? *e.scale : 1.0f, e.bias ? *e.bias : 0.0f,
+  const DepthwisePlane plane = {a, e.scale ? *e.scale : 1.0f, e.bias ? *e.bias : 0.0f,
                                 clamp ? e.act.p0 : -std::numeric_limits<float>::infinity(),
                                 clamp ? e.act.p1 : std::numeric_limits<float>::infinity()};
-  const int cols = args.y_cols;
+  alignas(64) float buffer[kBufferRows * 2 * V::width];
   // The last vector of a row ends where the row does, over columns that are done already.
-  const int64_t end = cols - V::width;
-  for (int64_t c = 0; c < cols; c += 2 * V::width) {
-    if (c + V::width < cols && end >= 0) {
-      const int64_t second = c + V::width < end ? V::width : end - c;
-      // Inside, no tap of any lane leaves the row.
-      const bool inside = K > 0 && c * S + args.tap_col[0] >= 0 &&
-                          (c + second) * S + args.tap_col[0] + (K - 1) / S * S + S * V::width <= args.width;
-      if (inside) depthwise_columns<V, K, S, 2, false>(plane, c, second, V::width);
-      else depthwise_columns<V, K, S, 2, true>(plane, c, second, V::width);
-    } else {
-      const int last = end < 0 ? cols : V::width;
-      depthwise_columns<V, K, S, 1, true>(plane, end < 0 ? 0 : end, 0, last);
+  const int64_t end = a.y_cols - V::width;
+  for (int64_t col = 0; col < a.y_cols; col += 2 * V::width) {
+    const bool pair = col + V::width < a.y_cols && end >= 0;
+    const int64_t c = pair ? col : std::max<int64_t>(end, 0);
+    const int64_t second = pair ? std::min<int64_t>(V::width, end - col) : 0;
+    const int last = end < 0 ? a.y_cols : V::width;
+    // Inside, no tap of any lane leaves the row.
+    const bool inside = pair && K > 0 && c * S + a.tap_col[0] >= 0 &&
+                        (c + second) * S + a.tap_col[0] + (K - 1) / S * S + S * V::width <= a.width;
+    for (int r = 0; r < a.y_rows; r += kBufferRows) {
+      DepthwiseBlock block = {
+          r, late ? std::min(kBufferRows, a.y_rows - r) : a.y_rows, c, second, last, a.y + c, a.y_pitch, second, last};
+      if (late) {
+        block.y = buffer;
+        block.y_pitch = 2 * V::width;
+        block.y_second = block.y_last = V::width;
+      }
+      if (inside) depthwise_columns<V, K, S, 2, false>(plane, block);
+      else if (pair) depthwise_columns<V, K, S, 2, true>(plane, block);
+      else depthwise_columns<V, K, S, 1, true>(plane, block);
+      if (!late) break;
+      depthwise_finish<V>(a, block, pair ? 2 : 1);
     }
   }
-  if (late) depthwise_finish<V>(args);
 }
 
 template <class V>

@@ -24,15 +24,13 @@ inline typename V::reg vexp(typename V::reg x) {
   p = V::fma(p, r, V::set1(1.6666665459e-1f));
   p = V::fma(p, r, V::set1(5.0000001201e-1f));
   p = V::add(V::fma(p, V::mul(r, r), r), V::set1(1.0f));
-  // In two halves, so that neither factor leaves the range of normal numbers.
-  const auto half = V::round(V::mul(n, V::set1(0.5f)));
-  return V::mul(V::mul(p, V::pow2(half)), V::pow2(V::sub(n, half)));
+  return V::scale2(p, n);
 }
 
 template <class V>
 inline typename V::reg vsigmoid(typename V::reg x) {
   const auto one = V::set1(1.0f);
-  return V::div(one, V::add(one, vexp<V>(V::sub(V::zero(), x))));
+  return V::reciprocal(V::add(one, vexp<V>(V::sub(V::zero(), x))));
 }
 
 // Cephes' tanhf: an odd polynomial near 0, where 1 - 2/(e^2x + 1) would cancel.

@@ -37,11 +37,16 @@ struct Avx2 {
     return _mm256_or_ps(_mm256_andnot_ps(bit, magnitude), _mm256_and_ps(bit, sign));
   }
   static reg round(reg a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // 2^n for whole n in [-126, 127].
-  static reg pow2(reg n) {
-    const __m256i i = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(i, 23));
+  // a * 2^n for whole n in [-252, 254]: in two halves, so that neither factor leaves the range of normal numbers.
+  static reg scale2(reg a, reg n) {
+    const __m256i exponent = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(exponent, 1);
+    return mul(mul(a, pow2(half)), pow2(_mm256_sub_epi32(exponent, half)));
   }
+  static reg pow2(__m256i n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+  }
+  // 1 / a, to about an ulp; 0 for infinity.
+  static reg reciprocal(reg a) { return div(set1(1.0f), a); }
   // a > b ? x : y
   static reg select_gt(reg a, reg b, reg x, reg y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
 

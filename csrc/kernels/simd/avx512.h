@@ -42,10 +42,14 @@ struct Avx512 {
     return _mm512_or_ps(_mm512_andnot_ps(bit, magnitude), _mm512_and_ps(bit, sign));
   }
   static reg round(reg a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // 2^n for whole n in [-126, 127].
-  static reg pow2(reg n) {
-    const __m512i i = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(i, 23));
+  // a * 2^n for whole n.
+  static reg scale2(reg a, reg n) { return _mm512_scalef_ps(a, n); }
+  // 1 / a, to about an ulp; 0 for infinity.
+  static reg reciprocal(reg a) {
+    const reg r = _mm512_rcp14_ps(a);
+    // One step of Newton's, whose 0 * infinity would be NaN.
+    const reg better = _mm512_fmadd_ps(r, _mm512_fnmadd_ps(a, r, set1(1.0f)), r);
+    return _mm512_mask_mov_ps(better, _mm512_cmp_ps_mask(r, zero(), _CMP_EQ_OQ), r);
   }
   // a > b ? x : y
   static reg select_gt(reg a, reg b, reg x, reg y) {
