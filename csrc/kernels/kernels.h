@@ -187,6 +187,16 @@ struct ReduceRowsArgs {
 };
 using ReduceRowsFn = void (*)(const ReduceRowsArgs&);
 
+// *y = the sum of rows of columns. Reads nothing else.
+struct SumArgs {
+  const float* x;
+  ptrdiff_t pitch;  // floats between rows
+  int64_t rows;
+  int64_t cols;
+  float* y;
+};
+using SumFn = void (*)(const SumArgs&);
+
 // Column deltas of consecutive rows -> offsets: off[i] = table[col_i], or col_i * stride without a table; col is
 // counted anew in every row.
 struct ExpandColsArgs {

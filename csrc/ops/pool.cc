@@ -84,30 +84,11 @@ class PoolOp : public Op {
 
   bool global_mean() const { return adaptive_ && !max_ && out->height == 1 && out->width == 1; }
 
-  // Runs of columns are summed as rows of 16 and a rest; the gaps between image rows are zeros, or there are none.
   float sum_image(const RunContext& ctx, int64_t c, int64_t n) const {
     const Node& x = *in[0];
-    const bool whole = x.mask || x.pitch == x.width;
-    const int64_t runs = whole ? 1 : x.height;
-    const int64_t length = whole ? (x.height - 1) * x.pitch + x.width : x.width;
-    float total = 0;
-    for (int64_t run = 0; run < runs; ++run) {
-      const float* at = x.row(c, n, run);
-      const float* end = at + length;
-      while (end - at >= 16) {
-        const float* rows[kMaxWindowRows];
-        int count = 0;
-        for (; end - at >= 16 && count < kMaxWindowRows; at += 16) rows[count++] = at;
-        float sums[16];
-        ctx.kernels->reduce_rows_f32({rows, count, sums, 16, false});
-        for (int half = 8; half > 0; half /= 2) {
-          for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
-        }
-        total += sums[0];
-      }
-      for (; at < end; ++at) total += *at;
-    }
-    return total;
+    float sum;
+    ctx.kernels->sum_f32({x.row(c, n, 0), x.pitch, x.height, x.width, &sum});
+    return sum;
   }
 
   // Windows of one size and stride, of a size that the buffers below hold.

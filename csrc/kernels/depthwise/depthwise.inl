@@ -34,10 +34,9 @@ struct DepthwiseSquare {
   static constexpr int kLoads = S == 1 ? K : (K + 1) / 2 * 2;  // of a row: a vector per tap, or two per pair of taps
 
   DepthwiseSquare(const DepthwiseArgs& a, const int64_t (&col)[NV]) {
-#pragma GCC unroll 7
-    for (int i = 0; i < K; ++i)
-#pragma GCC unroll 7
-      for (int j = 0; j < K; ++j) w[i][j] = V::set1(a.w[i * K + j]);
+#pragma GCC unroll 9
+    for (int t = 0; t < K * K && K == 3; ++t) held[t] = V::set1(a.w[t]);
+    w = a.w;
 #pragma GCC unroll 2
     for (int v = 0; v < NV; ++v) {
       from[v] = col[v];
@@ -51,7 +50,11 @@ struct DepthwiseSquare {
     return Edge ? V::load_masked(row + from[v] + at, inside[l][v]) : V::load(row + from[v] + at);
   }
 
-  typename V::reg w[K][K];
+  // Nine weights stay in registers; more would only be spilled.
+  typename V::reg weight(int i, int j) const { return K == 3 ? held[i * K + j] : V::set1(w[i * K + j]); }
+
+  const float* w;
+  typename V::reg held[9];
   typename V::mask inside[kLoads][NV];
   int64_t from[NV];
 };
@@ -81,10 +84,10 @@ inline void depthwise_sum(const DepthwiseSquare<V, K, S, NV, Edge>& square, cons
       for (int r = 0; r < R; ++r) {
         if (r * S > i || r * S + K <= i) continue;
 #pragma GCC unroll 2
-        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(square.w[i - r * S][j], x[0][v], acc[r][v]);
+        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(square.weight(i - r * S, j), x[0][v], acc[r][v]);
         if (S == 1 || j + 1 == K) continue;
 #pragma GCC unroll 2
-        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(square.w[i - r * S][j + 1], x[1][v], acc[r][v]);
+        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(square.weight(i - r * S, j + 1), x[1][v], acc[r][v]);
       }
     }
   }

@@ -75,6 +75,29 @@ inline void reduce_rows(const ReduceRowsArgs& a) {
 }
 
 template <class V>
+inline void sum_rows(const SumArgs& a) {
+  const bool whole = a.pitch == a.cols;
+  const int64_t rows = whole ? 1 : a.rows, cols = whole ? a.rows * a.cols : a.cols;
+  typename V::reg acc[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* x = a.x + r * a.pitch;
+    int64_t c = 0;
+    for (; c + 4 * V::width <= cols; c += 4 * V::width) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) acc[v] = V::add(acc[v], V::load(x + c + v * V::width));
+    }
+    for (; c + V::width <= cols; c += V::width) acc[0] = V::add(acc[0], V::load(x + c));
+    if (c < cols) acc[1] = V::add(acc[1], V::load_first(x + c, static_cast<int>(cols - c)));
+  }
+  float lanes[V::width];
+  V::store(lanes, V::add(V::add(acc[0], acc[1]), V::add(acc[2], acc[3])));
+  for (int half = V::width / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  *a.y = lanes[0];
+}
+
+template <class V>
 inline void copy_rows(const CopyRowsArgs& a) {
   for (int r = 0; r < a.rows; ++r) {
     const float* x = a.x + r * a.x_pitch;

@@ -35,6 +35,14 @@ void reduce_rows_f32__ref(const ReduceRowsArgs& a) {
   }
 }
 
+void sum_f32__ref(const SumArgs& a) {
+  double sum = 0;
+  for (int64_t r = 0; r < a.rows; ++r) {
+    for (int64_t c = 0; c < a.cols; ++c) sum += static_cast<double>(a.x[r * a.pitch + c]);
+  }
+  *a.y = static_cast<float>(sum);
+}
+
 void copy_rows_f32__ref(const CopyRowsArgs& a) {
   for (int r = 0; r < a.rows; ++r) {
     for (int c = 0; c < a.y_cols; ++c) {

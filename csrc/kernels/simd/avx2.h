@@ -37,15 +37,26 @@ struct Avx2 {
     return _mm256_or_ps(_mm256_andnot_ps(bit, magnitude), _mm256_and_ps(bit, sign));
   }
   static reg round(reg a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // a * 2^n for whole n in [-252, 254]: in two halves, so that neither factor leaves the range of normal numbers.
-  static reg scale2(reg a, reg n) {
+  // e^(sign * x) for x in [-104, 104]: 2^n * e^r, |r| <= ln(2)/2, with the minimax polynomial of Cephes' expf.
+  static reg exp(reg x, float sign) {
+    const reg n = round(mul(x, set1(sign * 1.44269504f)));
+    reg r = fma(n, set1(-0.693359375f), mul(x, set1(sign)));
+    r = fma(n, set1(2.12194440e-4f), r);
+    reg p = set1(1.9875691500e-4f);
+    p = fma(p, r, set1(1.3981999507e-3f));
+    p = fma(p, r, set1(8.3334519073e-3f));
+    p = fma(p, r, set1(4.1665795894e-2f));
+    p = fma(p, r, set1(1.6666665459e-1f));
+    p = fma(p, r, set1(5.0000001201e-1f));
+    p = add(fma(p, mul(r, r), r), set1(1.0f));
+    // In two halves, so that neither factor leaves the range of normal numbers.
     const __m256i exponent = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(exponent, 1);
-    return mul(mul(a, pow2(half)), pow2(_mm256_sub_epi32(exponent, half)));
+    return mul(mul(p, pow2(half)), pow2(_mm256_sub_epi32(exponent, half)));
   }
   static reg pow2(__m256i n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
   }
-  // 1 / a, to about an ulp; 0 for infinity.
+  // 1 / a for a that is not too large to have one, to about an ulp.
   static reg reciprocal(reg a) { return div(set1(1.0f), a); }
   // a > b ? x : y
   static reg select_gt(reg a, reg b, reg x, reg y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ)); }

@@ -42,14 +42,24 @@ struct Avx512 {
     return _mm512_or_ps(_mm512_andnot_ps(bit, magnitude), _mm512_and_ps(bit, sign));
   }
   static reg round(reg a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // a * 2^n for whole n.
-  static reg scale2(reg a, reg n) { return _mm512_scalef_ps(a, n); }
-  // 1 / a, to about an ulp; 0 for infinity.
+  // e^(sign * x) for x in [-104, 104]: 2^n * 2^f, n a multiple of 1/16, whose fraction a register's worth of powers
+  // holds and which leaves so small an f that three terms of 2^f are enough.
+  static reg exp(reg x, float sign) {
+    const reg powers = _mm512_setr_ps(1.0f, 1.0442737824f, 1.0905077327f, 1.1387886348f, 1.1892071150f, 1.2418578121f,
+                                      1.2968395547f, 1.3542555469f, 1.4142135624f, 1.4768261459f, 1.5422108254f,
+                                      1.6104903319f, 1.6817928305f, 1.7562521604f, 1.8340080864f, 1.9152065614f);
+    const reg log2e = set1(sign * 1.44269504f), low = set1(sign * 1.92596303e-8f);
+    const reg magic = set1(786432.0f);  // 1.5 * 2^19: what is added to it is rounded to 1/16
+    const reg shifted = fma(x, log2e, magic), n = sub(shifted, magic);
+    const reg f = fma(x, low, _mm512_fmsub_ps(x, log2e, n));
+    const reg q = mul(fma(fma(set1(0.0555041087f), f, set1(0.2402265070f)), f, set1(0.6931471806f)), f);
+    const reg power = _mm512_scalef_ps(_mm512_permutexvar_ps(_mm512_castps_si512(shifted), powers), n);
+    return fma(power, q, power);
+  }
+  // 1 / a for a that is not too large to have one, to about an ulp.
   static reg reciprocal(reg a) {
     const reg r = _mm512_rcp14_ps(a);
-    // One step of Newton's, whose 0 * infinity would be NaN.
-    const reg better = _mm512_fmadd_ps(r, _mm512_fnmadd_ps(a, r, set1(1.0f)), r);
-    return _mm512_mask_mov_ps(better, _mm512_cmp_ps_mask(r, zero(), _CMP_EQ_OQ), r);
+    return fma(r, _mm512_fnmadd_ps(a, r, set1(1.0f)), r);
   }
   // a > b ? x : y
   static reg select_gt(reg a, reg b, reg x, reg y) {
