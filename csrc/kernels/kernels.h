@@ -187,6 +187,16 @@ struct ReduceRowsArgs {
 };
 using ReduceRowsFn = void (*)(const ReduceRowsArgs&);
 
+// y[c][r] = x[r][c]. Reads and writes nothing else.
+struct TransposeArgs {
+  const float* x;
+  ptrdiff_t x_pitch;
+  int64_t rows, cols;  // of x
+  float* y;
+  ptrdiff_t y_pitch;
+};
+using TransposeFn = void (*)(const TransposeArgs&);
+
 // *y = the sum of rows of columns. Reads nothing else.
 struct SumArgs {
   const float* x;

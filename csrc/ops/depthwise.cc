@@ -57,20 +57,24 @@ class DepthwiseOp : public Op {
     return {};
   }
 
+  bool exact(const Node&) const override { return true; }
+
   int64_t flops() const override { return 2 * shape_.taps() * out->elements(); }
   int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
   const char* kernel(const Kernels& k) const override { return k.depthwise_f32_name; }
 
   void run(const RunContext& ctx) override {
-    const int64_t images = out->images, planes = w_.groups * images;
     ctx.parallel((shape_.taps() + 4) * out->elements(), [&](int part, int parts) {
       uint8_t* scratch = ctx.thread_scratch(part);
       float* zeros = reinterpret_cast<float*>(scratch);
       const float** rows = reinterpret_cast<const float**>(scratch + zeros_bytes());
       std::memset(zeros, 0, zeros_bytes());
       std::fill(rows, rows + rows_read_, zeros);
-      const int64_t end = planes * (part + 1) / parts;
-      for (int64_t p = planes * part / parts; p < end; ++p) run_plane(ctx, p / images, p % images, rows);
+      const int64_t multiplier = w_.rows_per_group(), end = w_.groups * (part + 1) / parts;
+      for (int64_t c = w_.groups * part / parts; c < end; ++c) {
+        if (out->mask) out->clear(c * multiplier, (c + 1) * multiplier);
+        for (int64_t n = 0; n < out->images; ++n) run_plane(ctx, c, n, rows);
+      }
     });
   }
 
@@ -84,7 +88,6 @@ class DepthwiseOp : public Op {
     for (int64_t h = 0; h < inside; ++h) rows[shape_.pad.top + h] = row + h * x.pitch;
     const int64_t multiplier = w_.rows_per_group();
     for (int64_t row = channel * multiplier; row < (channel + 1) * multiplier; ++row) {
-      if (out->mask && n == 0) out->clear(row, row + 1);
       run_row(ctx, row, n, rows);
     }
   }

@@ -87,6 +87,14 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
   return {};
 }
 
+bool MatmulOp::exact(const Node& x) const {
+  if (staged_ && &x == in[0]) return true;
+  // Planes a multiple of 1 KB apart would meet in few sets of the cache.
+  if (x.channels > 8 && x.cols % 256 == 0) return false;
+  // The few-column products read their columns one by one, and write no others.
+  return x.cols % 16 == 0 || (x.cols <= kFewColumns && w_.structure == Weights::kPanels);
+}
+
 int64_t MatmulOp::flops() const {
   const int64_t positions = out->elements() / w_.rows;
   // In double, since a sparse weight may declare any number of columns.
@@ -251,14 +259,24 @@ void MatmulOp::split_phases(const RunContext& ctx) const {
     const int64_t planes = shape_.phases();
     const int64_t end = x.channels * (part + 1) / parts;
     for (int64_t c = x.channels * part / parts; c < end; ++c) {
-      source_->clear(c * planes, (c + 1) * planes);
+      source_->clear_margins(c * planes, (c + 1) * planes);
       for (int64_t p = 0; p < planes; ++p) {
         const int64_t h0 = shape_.row_of_phase(p / shape_.phases_w()), w0 = shape_.col_of_phase(p % shape_.phases_w());
         const int64_t rows = ceil_div(x.height - h0, shape_.sh), cols = ceil_div(x.width - w0, shape_.sw);
         for (int64_t n = 0; n < x.images; ++n) {
-          ctx.kernels->copy_rows_f32({x.row(c, n, h0) + w0, x.pitch * shape_.sh, static_cast<int>(shape_.sw),
-                                      static_cast<int>(cols), source_->row(c * planes + p, n, 0), source_->pitch,
-                                      static_cast<int>(rows), static_cast<int>(cols)});
+          const auto copy = [&](int64_t first, int64_t end, int64_t held, int64_t width) {
+            ctx.kernels->copy_rows_f32({x.row(c, n, h0 + first * shape_.sh) + w0, x.pitch * shape_.sh,
+                                        static_cast<int>(shape_.sw), static_cast<int>(held),
+                                        source_->row(c * planes + p, n, first), source_->pitch,
+                                        static_cast<int>(end - first), static_cast<int>(width)});
+          };
+          // Rows with the gap behind them; but behind the last one is the margin.
+          const bool last = n + 1 == x.images;
+          const int64_t full = last ? source_->height - 1 : source_->image / source_->pitch;
+          const int64_t filled = std::min(std::max<int64_t>(rows, 0), full);
+          copy(0, filled, cols, source_->pitch);
+          copy(filled, full, 0, source_->pitch);
+          if (last) copy(full, full + 1, rows > full ? cols : 0, source_->width);
         }
       }
     }

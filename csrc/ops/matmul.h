@@ -46,6 +46,8 @@ class MatmulOp : public Op {
   Status infer() override;
   void constrain(Layout* layout) override;
   Status prepare(size_t* table_bytes, size_t* scratch_size) override;
+  bool exact(const Node& x) const override;
+
   int64_t flops() const override;
   int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
   const char* kernel(const Kernels& k) const override;

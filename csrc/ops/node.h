@@ -46,6 +46,7 @@ struct Node {
   bool in_place = false;    // written over `storage`, whose gaps are zero already
   bool shared = false;      // other nodes are parts of this one
   int consumers = 0;        // ops that read it, and 1 for a graph output
+  bool external = false;    // laid out as the caller's arrays are, and may lie in one
 
   // Set by the planner.
   int64_t pitch = 0, image = 0, plane = 0, front = 0;  // in floats
@@ -99,6 +100,12 @@ struct Node {
       out[d] = d == axis ? plane : step;
       if (d != axis) step *= dims[d];
     }
+  }
+
+  // Strides of a C-contiguous array of these dims.
+  void logical_strides(int64_t* out) const {
+    int64_t step = 1;
+    for (int d = rank - 1; d >= 0; --d) out[d] = step, step *= dims[d];
   }
 
   // Zeros the gaps and margins of channels [begin, end), and what lies there of the image.

@@ -75,6 +75,31 @@ inline void reduce_rows(const ReduceRowsArgs& a) {
 }
 
 template <class V>
+inline void transpose_rows(const TransposeArgs& a) {
+  constexpr int W = V::width;
+  for (int64_t r = 0; r < a.rows; r += W) {
+    const int rows = static_cast<int>(a.rows - r < W ? a.rows - r : W);
+    for (int64_t c = 0; c < a.cols; c += W) {
+      const int cols = static_cast<int>(a.cols - c < W ? a.cols - c : W);
+      const float* x = a.x + r * a.x_pitch + c;
+      float* y = a.y + c * a.y_pitch + r;
+      typename V::reg block[W];
+      if (rows == W && cols == W) {
+#pragma GCC unroll 16
+        for (int i = 0; i < W; ++i) block[i] = V::load(x + i * a.x_pitch);
+        V::transpose(block);
+#pragma GCC unroll 16
+        for (int i = 0; i < W; ++i) V::store(y + i * a.y_pitch, block[i]);
+      } else {
+        for (int i = 0; i < W; ++i) block[i] = i < rows ? V::load_first(x + i * a.x_pitch, cols) : V::zero();
+        V::transpose(block);
+        for (int i = 0; i < cols; ++i) V::store_first(y + i * a.y_pitch, block[i], rows);
+      }
+    }
+  }
+}
+
+template <class V>
 inline void sum_rows(const SumArgs& a) {
   const bool whole = a.pitch == a.cols;
   const int64_t rows = whole ? 1 : a.rows, cols = whole ? a.rows * a.cols : a.cols;

@@ -43,6 +43,12 @@ void sum_f32__ref(const SumArgs& a) {
   *a.y = static_cast<float>(sum);
 }
 
+void transpose_f32__ref(const TransposeArgs& a) {
+  for (int64_t r = 0; r < a.rows; ++r) {
+    for (int64_t c = 0; c < a.cols; ++c) a.y[c * a.y_pitch + r] = a.x[r * a.x_pitch + c];
+  }
+}
+
 void copy_rows_f32__ref(const CopyRowsArgs& a) {
   for (int r = 0; r < a.rows; ++r) {
     for (int c = 0; c < a.y_cols; ++c) {

@@ -74,14 +74,25 @@ struct Avx2 {
     const __m256d lanes = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
     return _mm256_castpd_ps(_mm256_permute4x64_pd(lanes, 0xd8));
   }
-  // Transposes every 4x4 block: element i of 128-bit lane b of r[q] goes to element q of lane b of r[i].
-  static void transpose4(reg (&r)[4]) {
+  // Transposes every 4x4 block: element i of 128-bit lane b of r[q] goes to element q of lane b of r[i], i and q < 4.
+  static void transpose4(reg* r) {
     const reg a = _mm256_unpacklo_ps(r[0], r[1]), b = _mm256_unpackhi_ps(r[0], r[1]);
     const reg c = _mm256_unpacklo_ps(r[2], r[3]), d = _mm256_unpackhi_ps(r[2], r[3]);
     r[0] = _mm256_shuffle_ps(a, c, 0x44);
     r[1] = _mm256_shuffle_ps(a, c, 0xee);
     r[2] = _mm256_shuffle_ps(b, d, 0x44);
     r[3] = _mm256_shuffle_ps(b, d, 0xee);
+  }
+  // Row i of a square becomes its column i.
+  static void transpose(reg (&r)[8]) {
+    transpose4(r);
+    transpose4(r + 4);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const reg low = r[i], high = r[4 + i];
+      r[i] = _mm256_permute2f128_ps(low, high, 0x20);
+      r[4 + i] = _mm256_permute2f128_ps(low, high, 0x31);
+    }
   }
   static mask load_mask(const uint8_t* bits, int64_t col) {
     const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);

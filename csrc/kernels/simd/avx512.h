@@ -79,14 +79,29 @@ struct Avx512 {
     const __m512i index = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     return _mm512_permutex2var_ps(a, index, b);
   }
-  // Transposes every 4x4 block: element i of 128-bit lane b of r[q] goes to element q of lane b of r[i].
-  static void transpose4(reg (&r)[4]) {
+  // Transposes every 4x4 block: element i of 128-bit lane b of r[q] goes to element q of lane b of r[i], i and q < 4.
+  static void transpose4(reg* r) {
     const reg a = _mm512_unpacklo_ps(r[0], r[1]), b = _mm512_unpackhi_ps(r[0], r[1]);
     const reg c = _mm512_unpacklo_ps(r[2], r[3]), d = _mm512_unpackhi_ps(r[2], r[3]);
     r[0] = _mm512_shuffle_ps(a, c, 0x44);
     r[1] = _mm512_shuffle_ps(a, c, 0xee);
     r[2] = _mm512_shuffle_ps(b, d, 0x44);
     r[3] = _mm512_shuffle_ps(b, d, 0xee);
+  }
+  // Row i of a square becomes its column i.
+  static void transpose(reg (&r)[16]) {
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; ++g) transpose4(r + 4 * g);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const reg even01 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88), odd01 = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
+      const reg even23 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88);
+      const reg odd23 = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
+      r[i] = _mm512_shuffle_f32x4(even01, even23, 0x88);
+      r[4 + i] = _mm512_shuffle_f32x4(odd01, odd23, 0x88);
+      r[8 + i] = _mm512_shuffle_f32x4(even01, even23, 0xdd);
+      r[12 + i] = _mm512_shuffle_f32x4(odd01, odd23, 0xdd);
+    }
   }
   static mask load_mask(const uint8_t* bits, int64_t col) {
     uint16_t m;
