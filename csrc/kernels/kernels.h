@@ -187,6 +187,23 @@ struct ReduceRowsArgs {
 };
 using ReduceRowsFn = void (*)(const ReduceRowsArgs&);
 
+// One plane of a pooling: y[r][c] = the max (or sum) over i < kh, j < kw of
+// x[r * row_step + i * row_dilation][c * col_step + j * col_dilation + first_col], without the columns outside
+// [0, width). Exactly y_rows x y_cols are written.
+struct PoolArgs {
+  const float* const* x_rows;  // those outside the image are a row of -inf (or 0)
+  int width;
+  int kh, kw;
+  int row_step, col_step;
+  int row_dilation, col_dilation;
+  int first_col;
+  float* y;
+  ptrdiff_t y_pitch;
+  int y_rows, y_cols;
+  bool max;
+};
+using PoolFn = void (*)(const PoolArgs&);
+
 // y[c][r] = x[r][c]. Reads and writes nothing else.
 struct TransposeArgs {
   const float* x;

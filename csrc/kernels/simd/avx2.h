@@ -108,7 +108,11 @@ struct Avx2 {
     return _mm256_andnot_si256(_mm256_srai_epi32(at, 31), _mm256_cmpgt_epi32(_mm256_set1_epi32(width), at));
   }
   static reg load_masked(const float* p, mask m) { return _mm256_maskload_ps(p, m); }
+  static reg load_or(const float* p, mask m, reg other) {
+    return _mm256_blendv_ps(other, _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m));
+  }
   static reg load_first(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
+  static void store_masked(float* p, reg v, mask m) { _mm256_maskstore_ps(p, m, v); }
   static void store_first(float* p, reg v, int n) { _mm256_maskstore_ps(p, first(n), v); }
 };
 

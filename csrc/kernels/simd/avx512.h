@@ -119,7 +119,9 @@ struct Avx512 {
     return _mm512_cmplt_epu32_mask(_mm512_add_epi32(lane, _mm512_set1_epi32(col)), _mm512_set1_epi32(width));
   }
   static reg load_masked(const float* p, mask m) { return _mm512_maskz_loadu_ps(m, p); }
+  static reg load_or(const float* p, mask m, reg other) { return _mm512_mask_loadu_ps(other, m, p); }
   static reg load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
+  static void store_masked(float* p, reg v, mask m) { _mm512_mask_storeu_ps(p, m, v); }
   static void store_first(float* p, reg v, int n) { _mm512_mask_storeu_ps(p, first(n), v); }
 };
 
