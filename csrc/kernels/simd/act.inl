@@ -18,9 +18,7 @@ inline typename V::reg vexp(typename V::reg x, float sign = 1.0f) {
 
 template <class V>
 inline typename V::reg vsigmoid(typename V::reg x) {
-  // Bounded so that neither exp nor its reciprocal leaves the range of normal numbers.
-  x = V::min(V::set1(87.0f), V::max(V::set1(-87.0f), x));
-  return V::reciprocal(V::add(V::set1(1.0f), V::exp(x, -1.0f)));
+  return V::reciprocal(V::add(V::set1(1.0f), vexp<V>(x, -1.0f)));
 }
 
 // Cephes' tanhf: an odd polynomial near 0, where 1 - 2/(e^2x + 1) would cancel.

@@ -56,7 +56,7 @@ struct Avx2 {
   static reg pow2(__m256i n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
   }
-  // 1 / a for a that is not too large to have one, to about an ulp.
+  // 1 / a for a >= 1.
   static reg reciprocal(reg a) { return div(set1(1.0f), a); }
   // a > b ? x : y
   static reg select_gt(reg a, reg b, reg x, reg y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ)); }

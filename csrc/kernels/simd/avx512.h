@@ -53,13 +53,14 @@ struct Avx512 {
     const reg shifted = fma(x, log2e, magic), n = sub(shifted, magic);
     const reg f = fma(x, low, _mm512_fmsub_ps(x, log2e, n));
     const reg q = mul(fma(fma(set1(0.0555041087f), f, set1(0.2402265070f)), f, set1(0.6931471806f)), f);
-    const reg power = _mm512_scalef_ps(_mm512_permutexvar_ps(_mm512_castps_si512(shifted), powers), n);
-    return fma(power, q, power);
+    const reg power = _mm512_permutexvar_ps(_mm512_castps_si512(shifted), powers);
+    return _mm512_scalef_ps(fma(power, q, power), n);  // by 2^floor(n)
   }
-  // 1 / a for a that is not too large to have one, to about an ulp.
+  // 1 / a for a >= 1, to about an ulp; 0 beyond 1e38.
   static reg reciprocal(reg a) {
     const reg r = _mm512_rcp14_ps(a);
-    return fma(r, _mm512_fnmadd_ps(a, r, set1(1.0f)), r);
+    const mask finite = _mm512_cmp_ps_mask(a, set1(1e38f), _CMP_NGE_UQ);
+    return _mm512_maskz_fmadd_ps(finite, r, _mm512_fnmadd_ps(a, r, set1(1.0f)), r);
   }
   // a > b ? x : y
   static reg select_gt(reg a, reg b, reg x, reg y) {
