@@ -104,6 +104,7 @@ int64_t MatmulOp::flops() const {
 }
 
 const char* MatmulOp::kernel(const Kernels& k) const {
+  if (winograd_) return k.winograd_input_f32_name;
   if (w_.structure == Weights::kCsr && dot()) return k.csr_f32_dot_name;
   if (w_.structure == Weights::kCsr) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
   if (few_) return w_.halves ? k.gemm_f16_few_name : k.gemm_f32_few_name;

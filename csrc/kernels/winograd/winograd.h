@@ -1,7 +1,7 @@
 // The constants of F(4x4, 3x3): Y = A^T ((G g) * (B^T d)) along each axis, at the points 0, +-2/3, +-3/2 and infinity.
 //
-// a * b = 1 keeps the numbers small: the largest error is about 1.6 times that of the plain sum
-// (docs/decisions/winograd.md), a fifth of what the usual points 0, +-1, +-2 give.
+// a * b = 1 keeps the numbers small: the largest error is within twice that of the plain sum, a quarter of what the
+// usual points 0, +-1, +-2 give (bench/winograd.py).
 #pragma once
 
 namespace pyrt {
