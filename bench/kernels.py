@@ -42,6 +42,7 @@ from tqdm import tqdm
 
 import converters
 import pyruntime
+from bench import sparse_engines
 from bench.costs import Only
 from converters.encodings import choose
 
@@ -135,36 +136,14 @@ def numpy_dense(layer: Layer) -> Engine:
     return Engine("numpy", layer.matrix.nbytes, lambda: layer.matrix @ layer.columns())
 
 
-def scipy_csr(layer: Layer) -> Engine:
+def sparse_engine(name: str, layer: Layer) -> Engine:
     w = scipy.sparse.csr_array(layer.matrix)
-    return Engine("scipy csr", csr_bytes(w), lambda: w @ layer.columns())
-
-
-def torch_csr(layer: Layer) -> Engine:
-    w = scipy.sparse.csr_array(layer.matrix)
-    in_torch = torch.sparse_csr_tensor(w.indptr, w.indices, w.data, w.shape)
-    return Engine("torch csr", csr_bytes(w), lambda: in_torch @ torch.from_numpy(layer.columns()))
-
-
-def numba_csr(layer: Layer) -> Engine:
-    w = scipy.sparse.csr_array(layer.matrix)
-    return Engine(
-        "numba csr", csr_bytes(w), lambda: csr_times_dense(w.indptr, w.indices, w.data, layer.columns())
-    )
+    product = sparse_engines.ENGINES[name](w)
+    return Engine(name, csr_bytes(w), lambda: product(layer.columns()))
 
 
 def csr_bytes(w: scipy.sparse.csr_array) -> int:
     return w.data.nbytes + w.indices.nbytes + w.indptr.nbytes
-
-
-@numba.njit(parallel=True, fastmath=True)
-def csr_times_dense(row_ptr, col, value, x):  # type: ignore[no-untyped-def]
-    y = np.zeros((len(row_ptr) - 1, x.shape[1]), np.float32)
-    for m in numba.prange(len(row_ptr) - 1):
-        for i in range(row_ptr[m], row_ptr[m + 1]):
-            for n in range(x.shape[1]):
-                y[m, n] += value[i] * x[col[i], n]
-    return y
 
 
 def in_pyruntime(kind: str, layer: Layer) -> Engine:
@@ -182,9 +161,9 @@ def in_pyruntime(kind: str, layer: Layer) -> Engine:
 WAYS: dict[str, tuple[Callable[[Layer], Engine], str]] = {
     "torch": (torch_dense, "dense"),
     "numpy": (numpy_dense, "dense"),
-    "scipy csr": (scipy_csr, "90 % zeros"),
-    "torch csr": (torch_csr, "90 % zeros"),
-    "numba csr": (numba_csr, "90 % zeros"),
+    "scipy csr": (partial(sparse_engine, "scipy csr"), "90 % zeros"),
+    "torch csr": (partial(sparse_engine, "torch csr"), "90 % zeros"),
+    "numba csr": (partial(sparse_engine, "numba csr"), "90 % zeros"),
     "panels+f32": (partial(in_pyruntime, "panels+f32"), "dense"),
     "panels+codebook": (partial(in_pyruntime, "panels+codebook"), "15 values"),
     "panels+codebook+huffman": (partial(in_pyruntime, "panels+codebook+huffman"), "15 values"),
