@@ -3,6 +3,7 @@
 // A KxK convolution is the same product on shifted columns: weight column (c, kh, kw) meets row c of X at a fixed
 // offset, so a table of K offsets is all that tells it from a 1x1. A strided convolution first splits X into its
 // phases (every sh-th row, every sw-th column), after which its stride is 1.
+#include "ops/csr_blocks.h"
 #include "ops/op.h"
 
 namespace pyrt {
@@ -113,13 +114,15 @@ class MatmulOp : public Op {
     *table_bytes += offsets_.size() * sizeof(int32_t);
     largest_panel_ = 0;
     if (w_.structure == Weights::kCsr) {
+      blocks_ = CsrBlocks::choose(w_.rows_per_group(), w_.cols, static_cast<int64_t>(w_.entries) / w_.groups, out->cols,
+                                  !linear_);
       for (int64_t p = 0; p < w_.groups * w_.panels_per_group(); ++p) {
         largest_panel_ = std::max<int64_t>(largest_panel_, w_.panel_start[p + 1] - w_.panel_start[p]);
       }
     }
     uint8_t* none = nullptr;
     Bump bump(none);
-    Tile(w_, largest_panel_, &bump);
+    Tile(w_, largest_panel_, blocks_, &bump);
     *scratch_size = std::max(*scratch_size, bump.used(none));
     return {};
   }
@@ -148,9 +151,11 @@ class MatmulOp : public Op {
     ctx.parallel(work, [&](int part, int parts) {
       Range range{0, panels, 0, out->cols};
       // Rows are split where every thread gets enough panels, since decoding is then done once; else columns are.
-      // The order of a sparse sum depends on the tile a column lies in (up to 128 wide), so tiles are not cut.
-      const int64_t granule = w_.structure == Weights::kCsr ? 128 : 16;
-      const bool by_rows = panels >= 4 * parts || few_ || out->cols < 2 * granule * parts;
+      // The order of a sparse sum depends on the tile a column lies in, so tiles are not cut.
+      const bool csr = w_.structure == Weights::kCsr;
+      const int64_t granule = csr ? blocks_.tile : 16;
+      // Copying X costs more than decoding twice.
+      const bool by_rows = (panels >= 4 * parts && !(csr && blocks_.packed)) || few_ || out->cols < 2 * granule * parts;
       if (by_rows) {
         range.panel = first_panel(part, parts, panels);
         range.panel_end = first_panel(part + 1, parts, panels);
@@ -160,7 +165,8 @@ class MatmulOp : public Op {
       }
       if (range.panel >= range.panel_end || range.col >= range.col_end) return;
       if (out->mask && (by_rows || part == parts - 1)) clear_margins(range);
-      if (w_.structure == Weights::kCsr) run_csr(ctx, part, range);
+      if (csr && few_) run_csr_few(ctx, part, range);
+      else if (csr) run_csr(ctx, part, range);
       else run_panels(ctx, part, range);
     });
   }
@@ -168,11 +174,15 @@ class MatmulOp : public Op {
  private:
   // What a thread decodes a panel to.
   struct Tile {
-    Tile(const Weights& w, int64_t largest_panel, Bump* bump) {
+    Tile(const Weights& w, int64_t largest_panel, const CsrBlocks& blocks, Bump* bump) {
       if (w.structure == Weights::kCsr) {
-        off = bump->take<int32_t>(largest_panel);
-        counts = bump->take<uint32_t>(std::min(w.panel_rows, w.rows));
-        if (!w.values) values = bump->take<float>(largest_panel);
+        const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
+        const int64_t rows = std::min(std::max(w.panel_rows, kDecodedRows), w.rows);
+        if (blocks.packed) packed = bump->take<float>(blocks.k * blocks.tile);
+        off = bump->take<int32_t>(entries);
+        counts = bump->take<uint32_t>(rows);
+        bounds = bump->take<uint32_t>(rows * (blocks.count + 1));
+        if (!w.values) values = bump->take<float>(entries);
         if (!w.deltas) deltas = bump->take<uint8_t>(largest_panel);
         if (w.book && !w.index) symbols = bump->take<uint8_t>(largest_panel);
       } else if (w.structure == Weights::kPanels && !w.values) {
@@ -180,8 +190,10 @@ class MatmulOp : public Op {
         if (w.book && !w.index) symbols = bump->take<uint8_t>(kBlockK * kPanel);
       }
     }
+    float* packed = nullptr;
     int32_t* off = nullptr;
     uint32_t* counts = nullptr;
+    uint32_t* bounds = nullptr;  // [blocks + 1][rows], where the entries of each block of columns start
     float* values = nullptr;
     uint8_t* deltas = nullptr;   // decoded, when they are Huffman-coded
     uint8_t* symbols = nullptr;  // decoded codebook indices
@@ -247,21 +259,22 @@ class MatmulOp : public Op {
 
   // Entries [first, first + n) of the tensor as f32; of a codebook they are chunk `chunk` of the stream if it is
   // Huffman-coded.
-  void decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, const Tile& tile) const {
+  void decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, uint8_t* symbols,
+                     float* values) const {
     if (w_.halves) {
-      ctx.kernels->widen_f16({w_.halves + first, n, tile.values});
+      ctx.kernels->widen_f16({w_.halves + first, n, values});
     } else if (w_.index) {
       ctx.kernels->expand_index_f32(
-          {w_.index, static_cast<uint64_t>(first), w_.index_bits, n, w_.book, w_.book_size, tile.values});
+          {w_.index, static_cast<uint64_t>(first), w_.index_bits, n, w_.book, w_.book_size, values});
     } else {
-      decode_symbols(ctx, w_.index_code, chunk, n, tile.symbols);
-      ctx.kernels->expand_index_f32({tile.symbols, 0, 8, n, w_.book, w_.book_size, tile.values});
+      decode_symbols(ctx, w_.index_code, chunk, n, symbols);
+      ctx.kernels->expand_index_f32({symbols, 0, 8, n, w_.book, w_.book_size, values});
     }
   }
 
   void run_panels(const RunContext& ctx, int part, const Range& range) const {
     Bump bump(ctx.thread_scratch(part));
-    const Tile tile(w_, largest_panel_, &bump);
+    const Tile tile(w_, largest_panel_, blocks_, &bump);
     // A block of X, kBlockK rows of `width` columns, stays in half of L2 while all panels pass over it.
     const bool as_stored = w_.values || (few_ && w_.halves);  // the kernel reads the weights where they lie
     // Weights that are not decoded are best read from end to end, as long as X stays in L2 meanwhile.
@@ -284,7 +297,7 @@ class MatmulOp : public Op {
           const int64_t row = panel_row(panel), entry = (panel * w_.cols + k0) * kPanel;
           const void* values = w_.halves ? static_cast<const void*>(w_.halves + entry) : w_.values + entry;
           if (!as_stored) {
-            decode_values(ctx, panel * blocks + b, entry, k * kPanel, tile);
+            decode_values(ctx, panel * blocks + b, entry, k * kPanel, tile.symbols, tile.values);
             values = tile.values;
           }
           const auto product = [&](GemmFn gemm, int64_t c, int64_t n) {
@@ -299,33 +312,97 @@ class MatmulOp : public Op {
     }
   }
 
-  void run_csr(const RunContext& ctx, int part, const Range& range) const {
+  // The deltas of a panel, decoded if they have to be.
+  const uint8_t* deltas(const RunContext& ctx, int64_t panel, int64_t n, const Tile& tile) const {
+    if (w_.deltas) return static_cast<const uint8_t*>(w_.deltas) + w_.panel_start[panel] * w_.delta_bits / 8;
+    decode_symbols(ctx, w_.delta_code, panel, n, tile.deltas);
+    return tile.deltas;
+  }
+  ExpandColsFn expand_cols(const RunContext& ctx) const {
+    return w_.delta_bits == 8 ? ctx.kernels->expand_cols_u8 : ctx.kernels->expand_cols_u16;
+  }
+
+  void run_csr_few(const RunContext& ctx, int part, const Range& range) const {
     Bump bump(ctx.thread_scratch(part));
-    const Tile tile(w_, largest_panel_, &bump);
-    const CsrFn csr = few_ ? ctx.kernels->csr_f32_few : ctx.kernels->csr_f32;
+    const Tile tile(w_, largest_panel_, blocks_, &bump);
     for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
-      const int64_t row = panel_row(panel), rows = panel_rows(panel);
+      const int64_t row = panel_row(panel);
+      const auto rows = static_cast<int>(panel_rows(panel));
       const int64_t first = w_.panel_start[panel], n = w_.panel_start[panel + 1] - first;
       for (int64_t r = 0; r < rows; ++r) tile.counts[r] = row_count(row + r);
-      const void* deltas = tile.deltas;
-      if (!w_.deltas) decode_symbols(ctx, w_.delta_code, panel, n, tile.deltas);
-      else deltas = static_cast<const uint8_t*>(w_.deltas) + first * w_.delta_bits / 8;
-      const float* values = w_.values + first;
-      if (!w_.values) {
-        decode_values(ctx, panel, first, n, tile);
-        values = tile.values;
-      }
+      const uint8_t* in = deltas(ctx, panel, n, tile);
+      const float* values = w_.values ? w_.values + first : tile.values;
+      if (!w_.values) decode_values(ctx, panel, first, n, tile.symbols, tile.values);
       if (dot()) {
-        ctx.kernels->csr_f32_dot({static_cast<const uint8_t*>(deltas), values, tile.counts, static_cast<int>(rows),
-                                  group_x(panel), out->row(row), out->plane, epilogue(row, 0)});
+        ctx.kernels->csr_f32_dot(
+            {in, values, tile.counts, rows, group_x(panel), out->row(row), out->plane, epilogue(row, 0)});
         continue;
       }
-      const ExpandColsFn expand = w_.delta_bits == 8 ? ctx.kernels->expand_cols_u8 : ctx.kernels->expand_cols_u16;
-      expand({deltas, tile.counts, static_cast<int>(rows), linear_ ? nullptr : offsets_.data(),
-              static_cast<int32_t>(source_->plane), tile.off});
-      csr({tile.off, values, tile.counts, static_cast<int>(rows), group_x(panel) + range.col, out->row(row) + range.col,
-           out->plane, static_cast<int>(range.col_end - range.col), static_cast<int>(w_.cols),
-           epilogue(row, range.col)});
+      expand_cols(ctx)(
+          {in, tile.counts, rows, linear_ ? nullptr : offsets_.data(), static_cast<int32_t>(source_->plane), tile.off});
+      ctx.kernels->csr_f32_few({tile.off, values, tile.counts, rows, group_x(panel), out->row(row), out->plane,
+                                static_cast<int>(out->cols), epilogue(row, 0)});
+    }
+  }
+
+  void run_csr(const RunContext& ctx, int part, const Range& range) const {
+    Bump bump(ctx.thread_scratch(part));
+    const Tile tile(w_, largest_panel_, blocks_, &bump);
+    // Offsets count from X, or from its packed copy.
+    const bool table = !linear_ && !blocks_.packed;
+    const auto stride = static_cast<int32_t>(blocks_.packed ? blocks_.tile : source_->plane);
+    for (int64_t panel = range.panel; panel < range.panel_end;) {
+      // As many panels of a group as are decoded together.
+      const int64_t row = panel_row(panel), first = w_.panel_start[panel], group = panel / w_.panels_per_group();
+      const float* x = group_x(panel);
+      int64_t rows = 0, entries = 0;
+      for (; panel < range.panel_end && panel / w_.panels_per_group() == group; ++panel) {
+        const int64_t start = w_.panel_start[panel], n = w_.panel_start[panel + 1] - start;
+        const int64_t more = panel_rows(panel);
+        if (rows > 0 && (entries + n > blocks_.entries || rows + more > kDecodedRows)) break;
+        for (int64_t r = rows; r < rows + more; ++r) tile.counts[r] = row_count(row + r);
+        // Blocks of columns jump through the values, where no hardware prefetcher follows.
+        if (w_.values && blocks_.count > 1) prefetch(w_.values + start, n);
+        if (!w_.values) decode_values(ctx, panel, start, n, tile.symbols, tile.values + entries);
+        expand_cols(ctx)({deltas(ctx, panel, n, tile), tile.counts + rows, static_cast<int>(more),
+                          table ? offsets_.data() : nullptr, stride, tile.off + entries});
+        rows += more, entries += n;
+      }
+      multiply(ctx, tile, w_.values ? w_.values + first : tile.values, row, static_cast<int>(rows), x, range);
+    }
+  }
+
+  static void prefetch(const float* p, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(p + i);
+  }
+
+  // The decoded rows times the columns of the range, block by block.
+  void multiply(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows, const float* x,
+                const Range& range) const {
+    const int64_t count = blocks_.count, stride = blocks_.packed ? blocks_.tile : source_->plane;
+    uint32_t at = 0;
+    for (int r = 0; r < rows; ++r) {
+      tile.bounds[r] = at;
+      at += tile.counts[r];
+      tile.bounds[count * rows + r] = at;
+    }
+    for (int64_t b = 1; b < count; ++b) {
+      ctx.kernels->split_rows({tile.off, tile.bounds + (b - 1) * rows, tile.bounds + count * rows, rows,
+                               static_cast<int32_t>(b * blocks_.k * stride), tile.bounds + b * rows});
+    }
+    for (int64_t col = range.col; col < range.col_end; col += blocks_.tile) {
+      const auto cols = static_cast<int>(std::min(blocks_.tile, range.col_end - col));
+      for (int64_t b = 0; b < count; ++b) {
+        const int64_t k0 = b * blocks_.k, k = std::min(blocks_.k, w_.cols - k0);
+        const float* from = x + col;
+        if (blocks_.packed) {
+          ctx.kernels->pack_rows_f32(
+              {x + col, offsets_.data() + k0, static_cast<int>(k), cols, tile.packed, blocks_.tile});
+          from = tile.packed - k0 * blocks_.tile;  // so that the offsets of the block lie in the copy
+        }
+        ctx.kernels->csr_f32({tile.off, values, tile.bounds + b * rows, tile.bounds + (b + 1) * rows, rows, from,
+                              out->row(row) + col, out->plane, cols, b == 0, b == count - 1, epilogue(row, col)});
+      }
     }
   }
 
@@ -403,6 +480,7 @@ class MatmulOp : public Op {
   Node* source_ = nullptr;  // the input, or its phases
   int64_t phases_h_ = 1, phases_w_ = 1;
   int64_t largest_panel_ = 0;
+  CsrBlocks blocks_;
   std::vector<int32_t> offsets_;
 };
 

@@ -278,7 +278,10 @@ struct SparseWeight {
   Guarded<float> values;
 };
 
-inline void test_csr(pyrt::CsrFn fn, bool few) {
+// What `run(weight, w, x, off, y, tail)` computes for sparse weights of every pattern: a product with all their
+// entries.
+template <class Run>
+void sweep_csr(bool few, const Run& run) {
   int pattern = 0;
   sweep_layers(few, [&](int rows, int k, int cols, const Finish& finish, bool specials) {
     pattern = (pattern + 1) % static_cast<int>(Pattern::kCount);
@@ -295,12 +298,60 @@ inline void test_csr(pyrt::CsrFn fn, bool few) {
     }
     Output y(rows, cols, writable_columns(few, cols), rng.below(20));
     const Tail tail(finish, y);
-    const int distinct[] = {k, 1, 1 << 20};
-    fn({off.data(), w.values.data(), w.counts.data(), rows, x.x(), y.data(), y.stride(), cols, distinct[rng.below(3)],
-        tail.epilogue()});
+    run(weight, w, x, off, y, tail);
+  });
+}
+
+inline void test_csr(pyrt::CsrFn fn) {
+  sweep_csr(false, [&](const std::vector<SparseRow>& weight, SparseWeight& w, Columns& x, Guarded<int32_t>& off,
+                       Output& y, const Tail& tail) {
+    // One block of columns, or any of several: a part of each row.
+    const int blocks = rng.below(8);
+    const bool first = blocks != 1 && blocks != 2, last = blocks != 2 && blocks != 3;
+    const auto rows = static_cast<int>(weight.size());
+    Guarded<uint32_t> begin(weight.size()), end(weight.size());
+    std::vector<Sum> sums;
+    uint32_t start = 0;
     for (int r = 0; r < rows; ++r) {
       const SparseRow& row = weight[static_cast<size_t>(r)];
-      for (int c = 0; c < cols; ++c) {
+      const auto n = static_cast<int>(row.cols.size());
+      const int from = first ? 0 : rng.below(n + 1), to = last ? n : rng.between(from, n);
+      begin[static_cast<size_t>(r)] = start + static_cast<uint32_t>(from);
+      end[static_cast<size_t>(r)] = start + static_cast<uint32_t>(to);
+      start += static_cast<uint32_t>(n);
+      for (int c = 0; c < y.cols(); ++c) {
+        Sum sum;
+        if (!first) {
+          y.set(r, c, rng.real(-2, 2));
+          sum.add(y.at_double(r, c));
+        }
+        for (auto i = static_cast<size_t>(from); i < static_cast<size_t>(to); ++i) {
+          sum.add(row.values[i], x.x()[x.off()[row.cols[i]] + c]);
+        }
+        sums.push_back(sum);
+      }
+    }
+    fn({off.data(), w.values.data(), begin.data(), end.data(), rows, x.x(), y.data(), y.stride(), y.cols(), first, last,
+        tail.epilogue()});
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < y.cols(); ++c) {
+        const Sum& sum = sums[static_cast<size_t>(r * y.cols() + c)];
+        if (last) tail.check(y, r, c, sum);
+        else Tail::check_act({}, r, c, sum, y.at(r, c));
+      }
+    }
+    y.check_gaps(last ? tail.epilogue().mask : nullptr);
+  });
+}
+
+inline void test_csr_few(pyrt::CsrFewFn fn) {
+  sweep_csr(true, [&](const std::vector<SparseRow>& weight, SparseWeight& w, Columns& x, Guarded<int32_t>& off,
+                      Output& y, const Tail& tail) {
+    const auto rows = static_cast<int>(weight.size());
+    fn({off.data(), w.values.data(), w.counts.data(), rows, x.x(), y.data(), y.stride(), y.cols(), tail.epilogue()});
+    for (int r = 0; r < rows; ++r) {
+      const SparseRow& row = weight[static_cast<size_t>(r)];
+      for (int c = 0; c < y.cols(); ++c) {
         Sum sum;
         for (size_t i = 0; i < row.cols.size(); ++i) sum.add(row.values[i], x.x()[x.off()[row.cols[i]] + c]);
         tail.check(y, r, c, sum);
@@ -308,6 +359,48 @@ inline void test_csr(pyrt::CsrFn fn, bool few) {
     }
     y.check_gaps(tail.epilogue().mask);
   });
+}
+
+inline void test_split_rows(pyrt::SplitRowsFn fn) {
+  for (int i = 0; i < 2000; ++i) {
+    const int rows = rng.between(1, 20), longest = rng.below(100);
+    what = "rows " + std::to_string(rows) + " longest " + std::to_string(longest);
+    Guarded<uint32_t> begin(static_cast<size_t>(rows)), end(static_cast<size_t>(rows)), at(static_cast<size_t>(rows));
+    std::vector<int32_t> all;
+    for (size_t r = 0; r < begin.size(); ++r) {
+      begin[r] = static_cast<uint32_t>(all.size());
+      const int n = rng.chance(0.2) ? 0 : rng.below(longest + 1);
+      for (int e = 0, last = -50; e < n; ++e) all.push_back(last += rng.between(1, 5));
+      end[r] = static_cast<uint32_t>(all.size());
+    }
+    Guarded<int32_t> off(all.size());
+    std::copy(all.begin(), all.end(), off.data());
+    const int32_t bound = rng.between(-60, 3 * longest);
+    fn({off.data(), begin.data(), end.data(), rows, bound, at.data()});
+    for (size_t r = 0; r < begin.size(); ++r) {
+      const auto found = std::lower_bound(all.begin() + begin[r], all.begin() + end[r], bound) - all.begin();
+      if (static_cast<int64_t>(at[r]) != found) {
+        fail("row %zu: %u instead of %td", r, at[r], static_cast<ptrdiff_t>(found));
+      }
+    }
+  }
+}
+
+inline void test_pack_rows(pyrt::PackRowsFn fn) {
+  for (int k : {0, 1, 2, 3, 4, 5, 9, 64, 100}) {
+    for (int cols : {1, 7, 16, 17, 31, 32, 33, 48, 63, 96}) {
+      what = "k " + std::to_string(k) + " cols " + std::to_string(cols);
+      Columns x(k, cols, false);
+      const int stride = round_up16(cols) + 16 * rng.below(3);
+      Output out(std::max(k, 1), cols, round_up16(cols), stride - round_up16(cols));
+      fn({x.x(), x.off(), k, cols, out.data(), stride});
+      for (int i = 0; i < k; ++i) {
+        for (int c = 0; c < cols; ++c) {
+          if (out.at(i, c) != x.x()[x.off()[i] + c]) fail("row %d, column %d", i, c);
+        }
+      }
+    }
+  }
 }
 
 inline void test_csr_dot(pyrt::CsrDotFn fn) {

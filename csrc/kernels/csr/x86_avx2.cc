@@ -27,9 +27,11 @@ __m128 load4(const float* x, uint64_t at) {
 
 }  // namespace
 
-void csr_f32_1x64__avx2(const CsrArgs& a) { csr<Avx2>(a); }
+void csr_f32_1x48__avx2(const CsrArgs& a) { csr<Avx2>(a); }
+void split_rows_8__avx2(const SplitRowsArgs& a) { split_rows<Avx2>(a); }
+void pack_rows_f32_8__avx2(const PackRowsArgs& a) { pack_rows<Avx2>(a); }
 
-void csr_f32_few_1x8__avx2(const CsrArgs& a) {
+void csr_f32_few_1x8__avx2(const CsrFewArgs& a) {
   const int32_t* off = a.off;
   const float* val = a.val;
   for (int r = 0; r < a.rows; ++r) {

@@ -9,7 +9,9 @@
 
 namespace pyrt {
 
-void csr_f32_1x128__avx512(const CsrArgs& a) { csr<Avx512>(a); }
+void csr_f32_1x96__avx512(const CsrArgs& a) { csr<Avx512>(a); }
+void split_rows_16__avx512(const SplitRowsArgs& a) { split_rows<Avx512>(a); }
+void pack_rows_f32_16__avx512(const PackRowsArgs& a) { pack_rows<Avx512>(a); }
 
 }  // namespace pyrt
 
