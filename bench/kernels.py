@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -40,11 +39,9 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from tqdm import tqdm
 
-import converters
 import pyruntime
 from bench import sparse_engines
-from bench.costs import Only
-from converters.encodings import choose
+from converters.tune import write_as
 
 Array = npt.NDArray[np.float32]
 
@@ -147,10 +144,10 @@ def csr_bytes(w: scipy.sparse.csr_array) -> int:
 
 
 def in_pyruntime(kind: str, layer: Layer) -> Engine:
-    """Converted as if the encoding `kind` were the fastest."""
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(choose, "estimate_ns", Only(kind)):
+    """Converted in the encoding `kind`."""
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "layer.pyrt"
-        converters.convert(layer.module, (layer.x,), path, prefer="speed", progress=False, verify=False)
+        write_as(layer.module, layer.x, kind, path)
         model = pyruntime.load(path, threads=torch.get_num_threads())
     x = layer.x.numpy()
     step = model.profile(x).layers[0]

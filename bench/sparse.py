@@ -31,7 +31,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
-from unittest import mock
 
 os.environ.setdefault(
     "KMP_BLOCKTIME", "0"
@@ -52,11 +51,10 @@ import pyruntime
 from bench import engines, sparse_engines
 from bench.cases import Case, count_flops, pruned_layers
 from bench.compare import COLD_BYTES, LANES, result_file
-from bench.costs import Only
 from bench.kernels import limit_threads
 from bench.plots import plot_sparse
 from bench.roofline import fma_gflops
-from converters.encodings import choose
+from converters.tune import write_as
 
 Array = engines.Array
 Row = dict[str, Any]
@@ -178,10 +176,9 @@ def peers(layer: Layer, what: str) -> dict[str, Timed]:
 
 
 def ours(layer: Layer, kind: str, threads: int, folder: Path) -> tuple[Timed, list[pyruntime.Model]]:
-    """The layer as if encoding `kind` were the fastest."""
+    """The layer in the encoding `kind`."""
     file = folder / "layer.pyrt"
-    with mock.patch.object(choose, "estimate_ns", Only(kind)):
-        engines.convert(layer.module, layer.x, file)
+    write_as(layer.module, torch.from_numpy(layer.x), kind, file)
     models = engines.pyruntime_models(file, layer.copies, threads)
     close(models[0].infer(layer.x), layer.y, f"pyruntime {kind}")
 
