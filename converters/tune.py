@@ -35,6 +35,12 @@ WEIGHTS = {
     "csr+f16+huffman": (0.9, 0),
     "csr+codebook": (0.9, 16),
     "csr+codebook+huffman": (0.9, 16),
+    "bcsr+f32": (0.9, 0),
+    "bcsr+f32+huffman": (0.9, 0),
+    "bcsr+f16": (0.9, 0),
+    "bcsr+f16+huffman": (0.9, 0),
+    "bcsr+codebook": (0.9, 16),
+    "bcsr+codebook+huffman": (0.9, 16),
     "rows+f32": (0.0, 0),
     "rows+f16": (0.0, 0),
     "rows+codebook": (0.0, 16),
@@ -145,7 +151,11 @@ def _layers(kind: str, taps: bool) -> list[tuple[nn.Module, list[tuple[int, ...]
                 weight.copy_(torch.linspace(-1, 1, values)[index.clamp(max=values - 1)] + 1e-3)
             if "f16" in kind:
                 weight.copy_(weight.half())
-            weight[torch.rand(weight.shape) < zeros] = 0
+            if kind.startswith("bcsr"):
+                dropped = torch.rand(len(weight) // 4, *weight.shape[1:]).repeat_interleave(4, 0) < zeros
+            else:
+                dropped = torch.rand(weight.shape) < zeros
+            weight[dropped] = 0
     return made
 
 

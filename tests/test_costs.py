@@ -40,8 +40,9 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def sparse_weight(zeros: float, taps: int = 1) -> Weight:
-    matrix = np.random.default_rng(0).standard_normal((32, 90)).astype(np.float32)
-    matrix.ravel()[: round(zeros * matrix.size)] = 0
+    random = np.random.default_rng(0)
+    matrix = random.standard_normal((32, 90)).astype(np.float32)
+    matrix.ravel()[random.permutation(matrix.size)[: round(zeros * matrix.size)]] = 0
     return Weight("w", matrix, "matrix", columns=100, taps=taps)
 
 

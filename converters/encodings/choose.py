@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from converters.encodings import codebook, csr, panels, rows
+from converters.encodings import bcsr, codebook, csr, panels, rows
 from converters.encodings.costs import costs
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
@@ -17,6 +17,8 @@ from converters.graph import Matrix, Weight
 Prefer = Literal["size", "speed", "auto"]
 
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
+MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
+MIN_FULL = 0.4  # of a block of four rows that is worth storing whole: two of four, mostly
 SLACK = 1.25  # how much slower than the fastest encoding `auto` may be for fewer bytes
 
 
@@ -86,7 +88,7 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
 
 
 def choose_kind(weight: Weight, kind: str) -> Choice | None:
-    """Encodes `weight` as `kind`, a key of the cost table; None if it has not what that takes."""
+    """Encodes `weight` as `kind`, whatever that costs (time_ns: NaN); None if it has not what that takes."""
     if weight.role in ("vector", "constant"):
         return None
     matrix = np.asarray(weight.matrix, np.float32)
@@ -94,9 +96,8 @@ def choose_kind(weight: Weight, kind: str) -> Choice | None:
     way = next((way for way in _ways(weight, matrix, book) if way.kind == kind), None)
     if way is None:
         return None
-    time_ns = estimate_ns(kind, way.entries, weight)
     distinct = None if book is None else book.size
-    return Choice(way.encode(), int(np.count_nonzero(matrix)), distinct, time_ns, "asked for")
+    return Choice(way.encode(), int(np.count_nonzero(matrix)), distinct, float("nan"), "asked for")
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,22 @@ def _ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:
                 ways.append(_Way(f"csr+{values}+huffman", nnz, partial(encode, True)))
         if found.fillers == 0:
             break  # wider deltas would only cost bytes
+    if weight.role == "matrix" and bcsr.fits(matrix, groups):
+        ways += _block_ways(matrix, groups, kinds, book is not None)
+    return ways
+
+
+def _block_ways(matrix: Matrix, groups: int, kinds: list[Values], few: bool) -> list[_Way]:
+    """Ways in blocks of rows, if these are full enough to be of use."""
+    blocks = bcsr.collect(matrix, 8)
+    size = blocks.values.size
+    if np.count_nonzero(matrix) < MIN_FULL * size or size > (1 - MIN_EMPTY) * matrix.size:
+        return []
+    ways = []
+    for values in (*kinds, *(["codebook"] if few and codebook.distinct(blocks.values) is not None else [])):
+        encode = partial(bcsr.encode, matrix, groups, blocks, cast(Values, values))
+        ways.append(_Way(f"bcsr+{values}", size, partial(encode, False)))
+        ways.append(_Way(f"bcsr+{values}+huffman", size, partial(encode, True)))
     return ways
 
 

@@ -43,7 +43,8 @@ struct GemmArgs {
 using GemmFn = void (*)(const GemmArgs&);
 
 // Y[rows][cols] (+)= W X for a block of columns of a sparse weight whose entries have been decoded to (offset, value)
-// pairs: row r has those from begin[r] up to end[r].
+// pairs: row r has those from begin[r] up to end[r]. In the bcsr family an entry has four values, and stands for four
+// rows 4r .. 4r + 3; `rows` counts these blocks.
 struct CsrArgs {
   const int32_t* off;  // where the entry's row of X starts, in floats from x
   const float* val;
@@ -60,7 +61,7 @@ struct CsrArgs {
 };
 using CsrFn = void (*)(const CsrArgs&);
 
-// The same for 1..8 columns, exactly, and whole rows, one behind the other.
+// The same for 1..8 columns, exactly, and whole rows (or blocks), one behind the other.
 struct CsrFewArgs {
   const int32_t* off;      // [nnz]
   const float* val;        // [nnz]

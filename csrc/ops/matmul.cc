@@ -101,7 +101,7 @@ class MatmulOp : public Op {
                    " elements is too large; use a smaller batch");
     }
     few_ = out->cols <= kFewColumns;
-    linear_ = w_.structure == Weights::kCsr && kh_ * kw_ == 1 && row_shift(0) == 0 && col_shift(0) == 0;
+    linear_ = w_.sparse() && kh_ * kw_ == 1 && row_shift(0) == 0 && col_shift(0) == 0;
     const int64_t taps = kh_ * kw_;
     const int64_t planes = staged_ ? phases_h_ * phases_w_ : 1;
     if (!linear_) offsets_.resize(static_cast<size_t>(w_.cols));
@@ -113,9 +113,10 @@ class MatmulOp : public Op {
     }
     *table_bytes += offsets_.size() * sizeof(int32_t);
     largest_panel_ = 0;
-    if (w_.structure == Weights::kCsr) {
-      blocks_ = CsrBlocks::choose(w_.rows_per_group(), w_.cols, static_cast<int64_t>(w_.entries) / w_.groups, out->cols,
-                                  !linear_);
+    if (w_.sparse()) {
+      const int64_t block = w_.block();
+      blocks_ = CsrBlocks::choose(w_.rows_per_group() / block, w_.cols,
+                                  static_cast<int64_t>(w_.entries) / w_.groups / block, out->cols, !linear_);
       for (int64_t p = 0; p < w_.groups * w_.panels_per_group(); ++p) {
         largest_panel_ = std::max<int64_t>(largest_panel_, w_.panel_start[p + 1] - w_.panel_start[p]);
       }
@@ -137,6 +138,7 @@ class MatmulOp : public Op {
   int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
   const char* kernel(const Kernels& k) const override {
     if (w_.structure == Weights::kRows) return k.depthwise_f32_name;
+    if (w_.structure == Weights::kBcsr) return few_ ? k.bcsr_f32_few_name : k.bcsr_f32_name;
     if (w_.structure == Weights::kCsr && dot()) return k.csr_f32_dot_name;
     if (w_.structure == Weights::kCsr) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
     if (few_) return w_.halves ? k.gemm_f16_few_name : k.gemm_f32_few_name;
@@ -152,7 +154,7 @@ class MatmulOp : public Op {
       Range range{0, panels, 0, out->cols};
       // Rows are split where every thread gets enough panels, since decoding is then done once; else columns are.
       // The order of a sparse sum depends on the tile a column lies in, so tiles are not cut.
-      const bool csr = w_.structure == Weights::kCsr;
+      const bool csr = w_.sparse();
       const int64_t granule = csr ? blocks_.tile : 16;
       // Copying X costs more than decoding twice.
       const bool by_rows = (panels >= 4 * parts && !(csr && blocks_.packed)) || few_ || out->cols < 2 * granule * parts;
@@ -175,16 +177,17 @@ class MatmulOp : public Op {
   // What a thread decodes a panel to.
   struct Tile {
     Tile(const Weights& w, int64_t largest_panel, const CsrBlocks& blocks, Bump* bump) {
-      if (w.structure == Weights::kCsr) {
+      if (w.sparse()) {
         const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
+        const int64_t block = w.block();  // values of an entry
         const int64_t rows = std::min(std::max(w.panel_rows, kDecodedRows), w.rows);
         if (blocks.packed) packed = bump->take<float>(blocks.k * blocks.tile);
         off = bump->take<int32_t>(entries);
         counts = bump->take<uint32_t>(rows);
         bounds = bump->take<uint32_t>(rows * (blocks.count + 1));
-        if (!w.values) values = bump->take<float>(entries);
+        if (!w.values) values = bump->take<float>(entries * block);
         if (!w.deltas) deltas = bump->take<uint8_t>(largest_panel);
-        if (w.book && !w.index) symbols = bump->take<uint8_t>(largest_panel);
+        if (w.book && !w.index) symbols = bump->take<uint8_t>(largest_panel * block);
       } else if (w.structure == Weights::kPanels && !w.values) {
         values = bump->take<float>(kBlockK * kPanel);
         if (w.book && !w.index) symbols = bump->take<uint8_t>(kBlockK * kPanel);
@@ -209,9 +212,9 @@ class MatmulOp : public Op {
   static int64_t floor_mod(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
 
   int64_t first_panel(int64_t part, int64_t parts, int64_t panels) const {
-    if (w_.structure != Weights::kCsr) return panels * part / parts;
+    if (!w_.sparse()) return panels * part / parts;
     // By entries, plus a constant per panel for its rows of output.
-    const uint64_t total = w_.entries + static_cast<uint64_t>(w_.rows) * 2;
+    const uint64_t total = w_.panel_start[panels] + static_cast<uint64_t>(w_.rows) * 2;
     const uint64_t target = total * static_cast<uint64_t>(part) / static_cast<uint64_t>(parts);
     const uint64_t per_panel = static_cast<uint64_t>(w_.rows) * 2 / static_cast<uint64_t>(panels);
     int64_t low = 0, high = panels;
@@ -231,7 +234,7 @@ class MatmulOp : public Op {
   int64_t panel_rows(int64_t panel) const {
     return std::min(panel_height(), w_.rows_per_group() - panel % w_.panels_per_group() * panel_height());
   }
-  int64_t panel_height() const { return w_.structure == Weights::kCsr ? w_.panel_rows : kPanel; }
+  int64_t panel_height() const { return w_.sparse() ? w_.panel_rows : kPanel; }
   const float* group_x(int64_t panel) const {
     return source_->data + panel / w_.panels_per_group() * (source_->channels / w_.groups) * source_->plane;
   }
@@ -326,13 +329,13 @@ class MatmulOp : public Op {
     Bump bump(ctx.thread_scratch(part));
     const Tile tile(w_, largest_panel_, blocks_, &bump);
     for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
-      const int64_t row = panel_row(panel);
-      const auto rows = static_cast<int>(panel_rows(panel));
+      const int64_t row = panel_row(panel), block = w_.block();
+      const auto rows = static_cast<int>(panel_rows(panel) / block);
       const int64_t first = w_.panel_start[panel], n = w_.panel_start[panel + 1] - first;
-      for (int64_t r = 0; r < rows; ++r) tile.counts[r] = row_count(row + r);
+      for (int64_t r = 0; r < rows; ++r) tile.counts[r] = row_count(row / block + r);
       const uint8_t* in = deltas(ctx, panel, n, tile);
-      const float* values = w_.values ? w_.values + first : tile.values;
-      if (!w_.values) decode_values(ctx, panel, first, n, tile.symbols, tile.values);
+      const float* values = w_.values ? w_.values + first * block : tile.values;
+      if (!w_.values) decode_values(ctx, panel, first * block, n * block, tile.symbols, tile.values);
       if (dot()) {
         ctx.kernels->csr_f32_dot(
             {in, values, tile.counts, rows, group_x(panel), out->row(row), out->plane, epilogue(row, 0)});
@@ -340,8 +343,9 @@ class MatmulOp : public Op {
       }
       expand_cols(ctx)(
           {in, tile.counts, rows, linear_ ? nullptr : offsets_.data(), static_cast<int32_t>(source_->plane), tile.off});
-      ctx.kernels->csr_f32_few({tile.off, values, tile.counts, rows, group_x(panel), out->row(row), out->plane,
-                                static_cast<int>(out->cols), epilogue(row, 0)});
+      const CsrFewFn few = block > 1 ? ctx.kernels->bcsr_f32_few : ctx.kernels->csr_f32_few;
+      few({tile.off, values, tile.counts, rows, group_x(panel), out->row(row), out->plane, static_cast<int>(out->cols),
+           epilogue(row, 0)});
     }
   }
 
@@ -350,6 +354,7 @@ class MatmulOp : public Op {
     const Tile tile(w_, largest_panel_, blocks_, &bump);
     // Offsets count from X, or from its packed copy.
     const bool table = !linear_ && !blocks_.packed;
+    const int64_t block = w_.block();
     const auto stride = static_cast<int32_t>(blocks_.packed ? blocks_.tile : source_->plane);
     for (int64_t panel = range.panel; panel < range.panel_end;) {
       // As many panels of a group as are decoded together.
@@ -358,17 +363,18 @@ class MatmulOp : public Op {
       int64_t rows = 0, entries = 0;
       for (; panel < range.panel_end && panel / w_.panels_per_group() == group; ++panel) {
         const int64_t start = w_.panel_start[panel], n = w_.panel_start[panel + 1] - start;
-        const int64_t more = panel_rows(panel);
+        const int64_t more = panel_rows(panel) / block;
         if (rows > 0 && (entries + n > blocks_.entries || rows + more > kDecodedRows)) break;
-        for (int64_t r = rows; r < rows + more; ++r) tile.counts[r] = row_count(row + r);
+        for (int64_t r = rows; r < rows + more; ++r) tile.counts[r] = row_count(row / block + r);
         // Blocks of columns jump through the values, where no hardware prefetcher follows.
-        if (w_.values && blocks_.count > 1) prefetch(w_.values + start, n);
-        if (!w_.values) decode_values(ctx, panel, start, n, tile.symbols, tile.values + entries);
+        if (w_.values && blocks_.count > 1) prefetch(w_.values + start * block, n * block);
+        if (!w_.values)
+          decode_values(ctx, panel, start * block, n * block, tile.symbols, tile.values + entries * block);
         expand_cols(ctx)({deltas(ctx, panel, n, tile), tile.counts + rows, static_cast<int>(more),
                           table ? offsets_.data() : nullptr, stride, tile.off + entries});
         rows += more, entries += n;
       }
-      multiply(ctx, tile, w_.values ? w_.values + first : tile.values, row, static_cast<int>(rows), x, range);
+      multiply(ctx, tile, w_.values ? w_.values + first * block : tile.values, row, static_cast<int>(rows), x, range);
     }
   }
 
@@ -379,6 +385,7 @@ class MatmulOp : public Op {
   // The decoded rows times the columns of the range, block by block.
   void multiply(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows, const float* x,
                 const Range& range) const {
+    const CsrFn product = w_.block() > 1 ? ctx.kernels->bcsr_f32 : ctx.kernels->csr_f32;
     const int64_t count = blocks_.count, stride = blocks_.packed ? blocks_.tile : source_->plane;
     uint32_t at = 0;
     for (int r = 0; r < rows; ++r) {
@@ -400,14 +407,16 @@ class MatmulOp : public Op {
               {x + col, offsets_.data() + k0, static_cast<int>(k), cols, tile.packed, blocks_.tile});
           from = tile.packed - k0 * blocks_.tile;  // so that the offsets of the block lie in the copy
         }
-        ctx.kernels->csr_f32({tile.off, values, tile.bounds + b * rows, tile.bounds + (b + 1) * rows, rows, from,
-                              out->row(row) + col, out->plane, cols, b == 0, b == count - 1, epilogue(row, col)});
+        product({tile.off, values, tile.bounds + b * rows, tile.bounds + (b + 1) * rows, rows, from,
+                 out->row(row) + col, out->plane, cols, b == 0, b == count - 1, epilogue(row, col)});
       }
     }
   }
 
   // One column whose channels are neighbours: the sparse product needs no offsets.
-  bool dot() const { return linear_ && out->cols == 1 && source_->plane == 1 && w_.delta_bits == 8; }
+  bool dot() const {
+    return w_.structure == Weights::kCsr && linear_ && out->cols == 1 && source_->plane == 1 && w_.delta_bits == 8;
+  }
 
   uint32_t row_count(int64_t row) const {
     if (w_.count_bits == 8) return static_cast<const uint8_t*>(w_.row_counts)[row];

@@ -237,12 +237,13 @@ void test_gemm(pyrt::GemmFn fn, bool few) {
 // How the entries of a sparse weight lie.
 enum class Pattern { kRandom, kEmpty, kDense, kOneRow, kEveryOther, kCount };
 
+// A row, or a block of rows with the same columns: then with the values of all of them for each column.
 struct SparseRow {
   std::vector<int> cols;
   std::vector<float> values;
 };
 
-inline std::vector<SparseRow> sparse_rows(Pattern pattern, int rows, int k) {
+inline std::vector<SparseRow> sparse_rows(Pattern pattern, int rows, int k, int block = 1) {
   std::vector<SparseRow> weight(static_cast<size_t>(rows));
   const double densities[] = {0.02, 0.1, 0.5};
   const double density = pattern == Pattern::kRandom ? densities[rng.below(3)] : 1;
@@ -254,7 +255,7 @@ inline std::vector<SparseRow> sparse_rows(Pattern pattern, int rows, int k) {
     for (int i = 0; i < k && !empty; ++i) {
       if (!rng.chance(density)) continue;
       row.cols.push_back(i);
-      row.values.push_back(rng.real(-1, 1));
+      for (int j = 0; j < block; ++j) row.values.push_back(rng.real(-1, 1));
     }
   }
   return weight;
@@ -262,11 +263,11 @@ inline std::vector<SparseRow> sparse_rows(Pattern pattern, int rows, int k) {
 
 // The parts of a sparse weight that all csr kernels share.
 struct SparseWeight {
-  explicit SparseWeight(const std::vector<SparseRow>& rows)
+  explicit SparseWeight(const std::vector<SparseRow>& rows, int block = 1)
       : counts(rows.size()),
         nnz(std::accumulate(rows.begin(), rows.end(), size_t{0},
                             [](size_t n, const SparseRow& row) { return n + row.cols.size(); })),
-        values(nnz) {
+        values(nnz * static_cast<size_t>(block)) {
     size_t at = 0;
     for (size_t r = 0; r < rows.size(); ++r) {
       counts[r] = static_cast<uint32_t>(rows[r].cols.size());
@@ -281,84 +282,96 @@ struct SparseWeight {
 // What `run(weight, w, x, off, y, tail)` computes for sparse weights of every pattern: a product with all their
 // entries.
 template <class Run>
-void sweep_csr(bool few, const Run& run) {
+void sweep_csr(bool few, int block, const Run& run) {
   int pattern = 0;
   sweep_layers(few, [&](int rows, int k, int cols, const Finish& finish, bool specials) {
     pattern = (pattern + 1) % static_cast<int>(Pattern::kCount);
     if (rng.chance(0.05)) rows = 100;
     what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) + " pattern " +
            std::to_string(pattern);
-    const auto weight = sparse_rows(static_cast<Pattern>(pattern), rows, k);
-    SparseWeight w(weight);
+    const auto weight = sparse_rows(static_cast<Pattern>(pattern), rows, k, block);
+    SparseWeight w(weight, block);
     Columns x(k, cols, specials);
     Guarded<int32_t> off(w.nnz);
     size_t at = 0;
     for (const SparseRow& row : weight) {
       for (int col : row.cols) off[at++] = x.off()[col];
     }
-    Output y(rows, cols, writable_columns(few, cols), rng.below(20));
+    Output y(rows * block, cols, writable_columns(few, cols), rng.below(20));
     const Tail tail(finish, y);
     run(weight, w, x, off, y, tail);
   });
 }
 
-inline void test_csr(pyrt::CsrFn fn) {
-  sweep_csr(false, [&](const std::vector<SparseRow>& weight, SparseWeight& w, Columns& x, Guarded<int32_t>& off,
-                       Output& y, const Tail& tail) {
-    // One block of columns, or any of several: a part of each row.
-    const int blocks = rng.below(8);
-    const bool first = blocks != 1 && blocks != 2, last = blocks != 2 && blocks != 3;
-    const auto rows = static_cast<int>(weight.size());
-    Guarded<uint32_t> begin(weight.size()), end(weight.size());
-    std::vector<Sum> sums;
-    uint32_t start = 0;
-    for (int r = 0; r < rows; ++r) {
-      const SparseRow& row = weight[static_cast<size_t>(r)];
-      const auto n = static_cast<int>(row.cols.size());
-      const int from = first ? 0 : rng.below(n + 1), to = last ? n : rng.between(from, n);
-      begin[static_cast<size_t>(r)] = start + static_cast<uint32_t>(from);
-      end[static_cast<size_t>(r)] = start + static_cast<uint32_t>(to);
-      start += static_cast<uint32_t>(n);
-      for (int c = 0; c < y.cols(); ++c) {
-        Sum sum;
-        if (!first) {
-          y.set(r, c, rng.real(-2, 2));
-          sum.add(y.at_double(r, c));
+// block: rows that share their columns, 4 in the bcsr families.
+inline void test_csr(pyrt::CsrFn fn, int block) {
+  sweep_csr(
+      false, block,
+      [&](const std::vector<SparseRow>& weight, SparseWeight& w, Columns& x, Guarded<int32_t>& off, Output& y,
+          const Tail& tail) {
+        // One block of columns, or any of several: a part of each row.
+        const int blocks = rng.below(8);
+        const bool first = blocks != 1 && blocks != 2, last = blocks != 2 && blocks != 3;
+        const auto rows = static_cast<int>(weight.size());
+        Guarded<uint32_t> begin(weight.size()), end(weight.size());
+        std::vector<Sum> sums;
+        uint32_t start = 0;
+        for (int r = 0; r < rows * block; ++r) {
+          const auto b = static_cast<size_t>(r / block);
+          const SparseRow& row = weight[b];
+          const auto n = static_cast<uint32_t>(row.cols.size());
+          if (r % block == 0) {
+            begin[b] = start + (first ? 0 : static_cast<uint32_t>(rng.below(static_cast<int>(n) + 1)));
+            end[b] = last ? start + n
+                          : begin[b] + static_cast<uint32_t>(rng.below(static_cast<int>(start + n - begin[b]) + 1));
+          }
+          for (int c = 0; c < y.cols(); ++c) {
+            Sum sum;
+            if (!first) {
+              y.set(r, c, rng.real(-2, 2));
+              sum.add(y.at_double(r, c));
+            }
+            for (uint32_t i = begin[b] - start; i < end[b] - start; ++i) {
+              sum.add(row.values[static_cast<size_t>(i) * static_cast<size_t>(block) + static_cast<size_t>(r % block)],
+                      x.x()[x.off()[row.cols[i]] + c]);
+            }
+            sums.push_back(sum);
+          }
+          if (r % block == block - 1) start += n;
         }
-        for (auto i = static_cast<size_t>(from); i < static_cast<size_t>(to); ++i) {
-          sum.add(row.values[i], x.x()[x.off()[row.cols[i]] + c]);
+        fn({off.data(), w.values.data(), begin.data(), end.data(), rows, x.x(), y.data(), y.stride(), y.cols(), first,
+            last, tail.epilogue()});
+        for (int r = 0; r < rows * block; ++r) {
+          for (int c = 0; c < y.cols(); ++c) {
+            const Sum& sum = sums[static_cast<size_t>(r * y.cols() + c)];
+            if (last) tail.check(y, r, c, sum);
+            else Tail::check_act({}, r, c, sum, y.at(r, c));
+          }
         }
-        sums.push_back(sum);
-      }
-    }
-    fn({off.data(), w.values.data(), begin.data(), end.data(), rows, x.x(), y.data(), y.stride(), y.cols(), first, last,
-        tail.epilogue()});
-    for (int r = 0; r < rows; ++r) {
-      for (int c = 0; c < y.cols(); ++c) {
-        const Sum& sum = sums[static_cast<size_t>(r * y.cols() + c)];
-        if (last) tail.check(y, r, c, sum);
-        else Tail::check_act({}, r, c, sum, y.at(r, c));
-      }
-    }
-    y.check_gaps(last ? tail.epilogue().mask : nullptr);
-  });
+        y.check_gaps(last ? tail.epilogue().mask : nullptr);
+      });
 }
 
-inline void test_csr_few(pyrt::CsrFewFn fn) {
-  sweep_csr(true, [&](const std::vector<SparseRow>& weight, SparseWeight& w, Columns& x, Guarded<int32_t>& off,
-                      Output& y, const Tail& tail) {
-    const auto rows = static_cast<int>(weight.size());
-    fn({off.data(), w.values.data(), w.counts.data(), rows, x.x(), y.data(), y.stride(), y.cols(), tail.epilogue()});
-    for (int r = 0; r < rows; ++r) {
-      const SparseRow& row = weight[static_cast<size_t>(r)];
-      for (int c = 0; c < y.cols(); ++c) {
-        Sum sum;
-        for (size_t i = 0; i < row.cols.size(); ++i) sum.add(row.values[i], x.x()[x.off()[row.cols[i]] + c]);
-        tail.check(y, r, c, sum);
-      }
-    }
-    y.check_gaps(tail.epilogue().mask);
-  });
+inline void test_csr_few(pyrt::CsrFewFn fn, int block) {
+  sweep_csr(true, block,
+            [&](const std::vector<SparseRow>& weight, SparseWeight& w, Columns& x, Guarded<int32_t>& off, Output& y,
+                const Tail& tail) {
+              const auto rows = static_cast<int>(weight.size());
+              fn({off.data(), w.values.data(), w.counts.data(), rows, x.x(), y.data(), y.stride(), y.cols(),
+                  tail.epilogue()});
+              for (int r = 0; r < rows * block; ++r) {
+                const SparseRow& row = weight[static_cast<size_t>(r / block)];
+                for (int c = 0; c < y.cols(); ++c) {
+                  Sum sum;
+                  for (size_t i = 0; i < row.cols.size(); ++i) {
+                    sum.add(row.values[i * static_cast<size_t>(block) + static_cast<size_t>(r % block)],
+                            x.x()[x.off()[row.cols[i]] + c]);
+                  }
+                  tail.check(y, r, c, sum);
+                }
+              }
+              y.check_gaps(tail.epilogue().mask);
+            });
 }
 
 inline void test_split_rows(pyrt::SplitRowsFn fn) {

@@ -6,7 +6,8 @@
 
 #include <cstring>
 
-#include "kernels/simd/act.inl"
+#include "kernels/csr/block.inl"
+#include "kernels/csr/finish.inl"
 
 namespace pyrt {
 namespace {
@@ -23,10 +24,7 @@ inline void csr_tile(const CsrArgs& a) {
   const int rows = a.rows;
   const bool first = a.first, last = a.last;
   float* y = a.y;
-  const Epilogue e = a.epilogue;
-  const bool clamp = e.act.code == Act::kClamp, slow = e.act.code > Act::kClamp;
-  const auto low = V::set1(clamp ? e.act.p0 : -std::numeric_limits<float>::infinity());
-  const auto high = V::set1(clamp ? e.act.p1 : std::numeric_limits<float>::infinity());
+  const RowFinish<V> finish(a.epilogue);
   for (int r = 0; r < rows; ++r, y += y_stride) {
     const int32_t* off = all_off + begin[r];
     const float* val = all_values + begin[r];
@@ -75,54 +73,40 @@ inline void csr_tile(const CsrArgs& a) {
       for (int v = 0; v < NV; ++v) V::store(y + v * V::width, acc[0][v]);
       continue;
     }
-    if (e.scale) {
-      const auto scale = V::set1(e.scale[r]);
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) acc[0][v] = V::mul(acc[0][v], scale);
-    }
-    if (e.bias) {
-      const auto bias = V::set1(e.bias[r]);
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) acc[0][v] = V::add(acc[0][v], bias);
-    }
-    if (e.residual) {
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) {
-        acc[0][v] = V::add(acc[0][v], V::load(e.residual + r * y_stride + v * V::width));
-      }
-    }
-    if (clamp) {
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) acc[0][v] = V::min(high, V::max(low, acc[0][v]));
-    }
-    if (e.mask && !slow) {
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) acc[0][v] = V::apply_mask(V::load_mask(e.mask, v * V::width), acc[0][v]);
-    }
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) V::store(y + v * V::width, acc[0][v]);
-    if (slow) apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask);
+    finish.template store<NV>(acc[0], r, y, y_stride);
+    if (finish.slow()) apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask);
   }
 }
 
-template <class V>
-inline void csr(CsrArgs a) {
-  constexpr int widest = 6 * V::width;
+// Calls tile(columns from 0, vectors) for all columns, at most `widest` vectors at a time.
+template <class V, int widest, class Tile>
+inline void for_tiles(CsrArgs a, const Tile& tile) {
   for (;;) {
     const int left = (a.cols + V::width - 1) / V::width;
-    if (left >= 6) csr_tile<V, 6, 2>(a);
-    else if (left == 5) csr_tile<V, 5, 2>(a);
-    else if (left == 4) csr_tile<V, 4, 2>(a);
-    else if (left == 3) csr_tile<V, 3, 2>(a);
-    else if (left == 2) csr_tile<V, 2, 4>(a);
-    else csr_tile<V, 1, 4>(a);
-    if (left <= 6) return;
-    a.cols -= widest;
-    a.x += widest;
-    a.y += widest;
-    if (a.epilogue.residual) a.epilogue.residual += widest;
-    if (a.epilogue.mask) a.epilogue.mask += widest / 8;
+    tile(a, left < widest ? left : widest);
+    if (left <= widest) return;
+    constexpr int done = widest * V::width;
+    a.cols -= done;
+    a.x += done;
+    a.y += done;
+    if (a.epilogue.residual) a.epilogue.residual += done;
+    if (a.epilogue.mask) a.epilogue.mask += done / 8;
   }
+}
+
+// widest: 4, or 6 where there are 32 registers.
+template <class V, int widest>
+inline void csr(const CsrArgs& args) {
+  for_tiles<V, widest>(args, [](const CsrArgs& a, int vectors) {
+    if constexpr (widest > 4) {
+      if (vectors == 6) return csr_tile<V, 6, 2>(a);
+      if (vectors == 5) return csr_tile<V, 5, 2>(a);
+    }
+    if (vectors == 4) csr_tile<V, 4, 2>(a);
+    else if (vectors == 3) csr_tile<V, 3, 2>(a);
+    else if (vectors == 2) csr_tile<V, 2, 4>(a);
+    else csr_tile<V, 1, 4>(a);
+  });
 }
 
 template <class V>
