@@ -23,6 +23,18 @@ DEPTHWISE = (
     *((112, 32, 1, 3), (112, 64, 2, 3), (56, 128, 1, 3), (28, 256, 1, 3), (14, 512, 1, 3), (7, 1024, 1, 3)),
     *((28, 240, 1, 5), (14, 672, 1, 5)),
 )
+# Products of bench/sparse.py, which has the 3x3 convolutions of SPATIAL too.
+PRUNED = (
+    *(
+        (256, 64, 3136),
+        (512, 128, 784),
+        (1024, 256, 196),
+        (2048, 512, 49),
+        (3072, 768, 128),
+        (768, 3072, 128),
+    ),
+    *((3072, 768, 16), (4096, 4096, 32), (300, 784, 64), (4096, 4096, 1), (3072, 768, 1), (300, 784, 1)),
+)
 FULL_SIZE = {"SqueezeNetV1_0": 227, "EfficientNetB3": 300, "InceptionV3": 299}
 NETS = (
     *(nets.ResNet18, nets.ResNet50, nets.VGG16, nets.SqueezeNetV1_0, nets.SqueezeNetV1_1),
@@ -63,6 +75,17 @@ def layers(zeros: float) -> Iterator[Case]:
         conv = _conv(channels, channels, kernel, stride, channels, 0)
         name = f"dw{kernel}x{kernel}/{stride} {channels}@{size}"
         yield Case(name, "depthwise", conv, (1, channels, size, size))
+
+
+def pruned_layers(zeros: float) -> Iterator[Case]:
+    """The layers of bench/sparse.py: products in the groups `gemm` and `one column`, and 3x3 convolutions."""
+    for m, k, n in PRUNED:
+        size = PLANES.get(n)
+        shape = (1, k, size, size) if size else (n, k)
+        yield Case(f"{m}x{k}x{n}", "gemm" if n > 1 else "one column", _product(m, k, size, zeros), shape)
+    for channels, size in SPATIAL:
+        conv = _conv(channels, channels, 3, 1, 1, zeros)
+        yield Case(f"3x3 {channels}@{size}", "3x3", conv, (1, channels, size, size))
 
 
 def whole_nets(zeros: float) -> Iterator[Case]:

@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -40,10 +39,9 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from tqdm import tqdm
 
-import converters
 import pyruntime
-from bench.costs import Only
-from converters.encodings import choose
+from bench import sparse_engines
+from converters.tune import write_as
 
 Array = npt.NDArray[np.float32]
 
@@ -135,43 +133,21 @@ def numpy_dense(layer: Layer) -> Engine:
     return Engine("numpy", layer.matrix.nbytes, lambda: layer.matrix @ layer.columns())
 
 
-def scipy_csr(layer: Layer) -> Engine:
+def sparse_engine(name: str, layer: Layer) -> Engine:
     w = scipy.sparse.csr_array(layer.matrix)
-    return Engine("scipy csr", csr_bytes(w), lambda: w @ layer.columns())
-
-
-def torch_csr(layer: Layer) -> Engine:
-    w = scipy.sparse.csr_array(layer.matrix)
-    in_torch = torch.sparse_csr_tensor(w.indptr, w.indices, w.data, w.shape)
-    return Engine("torch csr", csr_bytes(w), lambda: in_torch @ torch.from_numpy(layer.columns()))
-
-
-def numba_csr(layer: Layer) -> Engine:
-    w = scipy.sparse.csr_array(layer.matrix)
-    return Engine(
-        "numba csr", csr_bytes(w), lambda: csr_times_dense(w.indptr, w.indices, w.data, layer.columns())
-    )
+    product = sparse_engines.ENGINES[name](w)
+    return Engine(name, csr_bytes(w), lambda: product(layer.columns()))
 
 
 def csr_bytes(w: scipy.sparse.csr_array) -> int:
     return w.data.nbytes + w.indices.nbytes + w.indptr.nbytes
 
 
-@numba.njit(parallel=True, fastmath=True)
-def csr_times_dense(row_ptr, col, value, x):  # type: ignore[no-untyped-def]
-    y = np.zeros((len(row_ptr) - 1, x.shape[1]), np.float32)
-    for m in numba.prange(len(row_ptr) - 1):
-        for i in range(row_ptr[m], row_ptr[m + 1]):
-            for n in range(x.shape[1]):
-                y[m, n] += value[i] * x[col[i], n]
-    return y
-
-
 def in_pyruntime(kind: str, layer: Layer) -> Engine:
-    """Converted as if the encoding `kind` were the fastest."""
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(choose, "estimate_ns", Only(kind)):
+    """Converted in the encoding `kind`."""
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "layer.pyrt"
-        converters.convert(layer.module, (layer.x,), path, prefer="speed", progress=False, verify=False)
+        write_as(layer.module, layer.x, kind, path)
         model = pyruntime.load(path, threads=torch.get_num_threads())
     x = layer.x.numpy()
     step = model.profile(x).layers[0]
@@ -182,9 +158,9 @@ def in_pyruntime(kind: str, layer: Layer) -> Engine:
 WAYS: dict[str, tuple[Callable[[Layer], Engine], str]] = {
     "torch": (torch_dense, "dense"),
     "numpy": (numpy_dense, "dense"),
-    "scipy csr": (scipy_csr, "90 % zeros"),
-    "torch csr": (torch_csr, "90 % zeros"),
-    "numba csr": (numba_csr, "90 % zeros"),
+    "scipy csr": (partial(sparse_engine, "scipy csr"), "90 % zeros"),
+    "torch csr": (partial(sparse_engine, "torch csr"), "90 % zeros"),
+    "numba csr": (partial(sparse_engine, "numba csr"), "90 % zeros"),
     "panels+f32": (partial(in_pyruntime, "panels+f32"), "dense"),
     "panels+codebook": (partial(in_pyruntime, "panels+codebook"), "15 values"),
     "panels+codebook+huffman": (partial(in_pyruntime, "panels+codebook+huffman"), "15 values"),

@@ -30,3 +30,25 @@ def plot_ratios(rows: list[dict[str, Any]], title: str, path: Path) -> None:
     axes.legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def plot_sparse(rows: list[dict[str, Any]], path: Path) -> None:
+    """`rows` are those of the JSON of sparse.py: times faster than the best dense engine, by zeros. A PNG."""
+    threads = sorted({row["threads"] for row in rows})
+    figure, panels = plt.subplots(
+        1, len(threads), figsize=(7 * len(threads), 6), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, count in zip(panels[0], threads, strict=True):
+        for name in dict.fromkeys(row["name"] for row in rows):
+            own = [row for row in rows if row["name"] == name and row["threads"] == count]
+            axes.plot([row["zeros"] for row in own], [row["x_dense"] for row in own], marker="o", label=name)
+        axes.axhline(1, color="black", linewidth=0.8)
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter("{x:g}x")
+        axes.xaxis.set_major_formatter(lambda zeros, _: f"{zeros:.0%}")
+        axes.set_xlabel("zeros")
+        axes.set_title(f"{count} threads")
+    panels[0][0].set_ylabel("time of the best dense engine / time of pyruntime")
+    panels[0][-1].legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -14,10 +14,10 @@ from converters.errors import ConvertError
 from converters.graph import Activation, Graph, Op, Value, Weight
 
 MAGIC = b"\x89PYRT\r\n\x1a"
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 ALIGN = 64
 SECTIONS = {"STRINGS": 1, "SYMBOLS": 2, "VALUES": 3, "WORDS": 4, "OPS": 5, "TENSORS": 6, "STREAMS": 7}
-STRUCTURES = {"rows": 1, "panels": 2, "csr": 3}
+STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4}
 VALUE_KINDS = {"f32": 1, "codebook": 2, "f16": 3}
 STREAM_KINDS = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5}
 CODINGS = {"raw": 0, "huffman": 1}
@@ -178,8 +178,10 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
         _append(file, offsets[name], content)
     for stream, at in zip(streams, stream_offsets, strict=True):
         _append(file, at, stream.data)
+    # The oldest version that has all of it, so that older runtimes read what they can.
+    minor = MINOR if any(tensor.structure == "bcsr" for tensor in tensors) else 0
     header = struct.pack(
-        "<8sHHIQI32x", MAGIC, MAJOR, MINOR, zlib.crc32(section_table), len(file), len(sections)
+        "<8sHHIQI32x", MAGIC, MAJOR, minor, zlib.crc32(section_table), len(file), len(sections)
     )
     file[:ALIGN] = header + struct.pack("<I", zlib.crc32(header))
     return file

@@ -40,6 +40,7 @@ class Weight:
     role: "matrix" is multiplied (linear, conv), "depthwise" is one filter per channel, "vector" is a bias
     or a scale of shape [M, 1], "constant" is anything else, flattened to [numel, 1].
     columns: for how many columns of activations it is used at batch 1; tells GEMV from GEMM.
+    taps: positions of a convolution's kernel, K = input channels x taps.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Weight:
     role: Role
     groups: int = 1
     columns: int = 1
+    taps: int = 1
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,10 +60,8 @@ def convert_exported(
     """Like `convert`, from a torch.export program, whose own dynamic shapes stay as they are."""
     if prefer not in ("size", "speed", "auto"):
         raise ConvertError(f"prefer must be 'size', 'speed' or 'auto', not {prefer!r}")
-    graph = lower(capture.functional(program))
-    fuse.fuse(graph)
-    layout.assign(graph)
-    chosen, tensors = _encode(graph, prefer, progress)
+    graph = lower_fused(program)
+    chosen, tensors = encode(graph, lambda weight: choose(weight, prefer), progress)
     report = Report(str(path), [layer_report(w, c) for w, c in chosen.items()], [*warnings, *graph.warnings])
     report.file_bytes = format.write(graph, tensors, path)
     if verify and program.example_inputs is not None:
@@ -97,8 +95,16 @@ def _verify(program: ExportedProgram, path: str | os.PathLike[str]) -> None:
         ) from None
 
 
-def _encode(
-    graph: Graph, prefer: Prefer, progress: bool
+def lower_fused(program: ExportedProgram) -> Graph:
+    """The graph of a program as it will be written, its weights not encoded yet."""
+    graph = lower(capture.functional(program))
+    fuse.fuse(graph)
+    layout.assign(graph)
+    return graph
+
+
+def encode(
+    graph: Graph, choice: Callable[[Weight], Choice], progress: bool
 ) -> tuple[dict[Weight, Choice], dict[Weight, Encoded]]:
     """Encodes every weight, equal ones once: the choices in file order, and the encoding of each weight."""
     same: dict[object, list[Weight]] = {}
@@ -111,7 +117,7 @@ def _encode(
     bar = tqdm(same.values(), desc="encode", unit="tensor", disable=None if progress else True)
     for first, *others in bar:
         first.columns = max(w.columns for w in (first, *others))
-        chosen[first] = choose(first, prefer)
+        chosen[first] = choice(first)
         for weight in (first, *others):
             tensors[weight] = chosen[first].encoded
     return chosen, tensors

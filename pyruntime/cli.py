@@ -1,4 +1,4 @@
-"""`pyruntime inspect | run | bench | verify FILE`. Tables need rich (extra `cli`), `--json` nothing."""
+"""`pyruntime inspect | run | bench | verify FILE`, `pyruntime tune`. Tables need rich, `--json` nothing."""
 
 import argparse
 import json
@@ -120,10 +120,18 @@ def verify(args: argparse.Namespace) -> int:
     return 0
 
 
+def tune(args: argparse.Namespace) -> None:
+    try:
+        from converters.tune import tune as measure
+    except ImportError as missing:
+        raise Error(f"tuning needs the converter ({missing}): pip install 'pyruntime[convert]'") from None
+    print(f"written to {measure()}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pyruntime", description="Run compressed neural networks.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="inspect | run | bench | verify")
+    commands = parser.add_subparsers(required=True, metavar="inspect | run | bench | verify | tune")
 
     def command(name: str, function: Any, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
@@ -153,6 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seconds", type=float, default=2.0, help="how long to repeat (default: 2)")
     running(sub)
     command("verify", verify, "check every byte of the file")
+    text = "measure what encodings cost on this machine, for `convert` to choose by"
+    commands.add_parser("tune", help=text, description=text).set_defaults(command=tune)
     return parser
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STREAMS"]
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
-ROWS, PANELS, CSR = 1, 2, 3
+ROWS, PANELS, CSR, BCSR = 1, 2, 3, 4
 F32, CODEBOOK, F16 = 1, 2, 3
 VALUES, BOOK, INDEX, ROW_TABLE, COLS = 1, 2, 3, 4, 5
 RAW, HUFFMAN = 0, 1
@@ -140,7 +140,7 @@ def parse(data: bytes) -> File:
     magic, major, minor, table_crc, size, count = struct.unpack_from("<8sHHIQI", data)
     check(magic == b"\x89PYRT\r\n\x1a", "header", "magic")
     check(zlib.crc32(data[:60]) == struct.unpack_from("<I", data, 60)[0], "header", "CRC")
-    check(major == 1 and minor == 0, "header", "version")
+    check(major == 1 and minor <= 1, "header", "version")
     check(size == len(data), "header", "file size")
     check(not any(data[28:60]), "header", "reserved")
     check(count == 7 and len(data) >= 64 + 32 * count, "header", "section count")
@@ -231,11 +231,11 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 3 and 1 <= values <= 3, where, "structure and values")
+        check(1 <= structure <= 4 and 1 <= values <= 3, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
-        kinds = [ROW_TABLE, COLS] if structure == CSR else []
+        kinds = [ROW_TABLE, COLS] if structure in (CSR, BCSR) else []
         kinds += [BOOK, INDEX] if values == CODEBOOK else [VALUES]
         mine = streams[first : first + count]
         check([s.kind for s in mine] == kinds, where, "stream order")
@@ -243,7 +243,10 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
         if structure == PANELS:
             check(panel_rows == 16, where, "panels have 16 rows")
             check(entries == groups * -(-rows // groups // 16) * 16 * cols, where, "panels: entries")
-        check(structure != CSR or panel_rows >= 1, where, "csr: rows per panel")
+        check(structure not in (CSR, BCSR) or panel_rows >= 1, where, "csr: rows per panel")
+        if structure == BCSR:
+            in_fours = rows // groups % 4 == 0 and panel_rows % 4 == 0 and entries % 4 == 0
+            check(in_fours, where, "bcsr: rows and entries come in fours")
         by_kind = {s.kind: s for s in mine}
         found.append(
             Tensor(
@@ -305,6 +308,8 @@ def _check_layout(op: Op, values: list[Value]) -> None:
 def _decode(t: Tensor) -> np.ndarray:
     where = f"tensor {t.name}"
     starts = rows_of = None
+    if t.structure == BCSR:
+        return _decode_blocks(t, where)
     if t.structure == CSR:
         starts, rows_of = _row_table(t, where)
         chunks = np.diff(starts).tolist()
@@ -325,6 +330,20 @@ def _decode(t: Tensor) -> np.ndarray:
     check(np.unique(row * t.cols + cols).size == cols.size, where, "one entry per place")
     dense[row, cols] = entries
     return dense
+
+
+def _decode_blocks(t: Tensor, where: str) -> np.ndarray:
+    """A block of rows is read as one row whose entries have four values."""
+    narrow = replace(t, rows=t.rows // 4, panel_rows=t.panel_rows // 4, entries=t.entries // 4)
+    starts, blocks_of = _row_table(narrow, where)
+    chunks = np.diff(starts)
+    cols = _columns(narrow, chunks.tolist(), blocks_of, where)
+    values = _entry_values(t, (4 * chunks).tolist(), where).reshape(-1, 4)
+    dense = np.zeros((t.rows // 4, 4, t.cols), np.float32)
+    row = np.repeat(np.arange(t.rows // 4), blocks_of)
+    check(np.unique(row * t.cols + cols).size == cols.size, where, "one entry per place")
+    dense[row, :, cols] = values
+    return dense.reshape(t.rows, t.cols)
 
 
 def _row_table(t: Tensor, where: str) -> tuple[np.ndarray, np.ndarray]:

@@ -96,6 +96,34 @@ def test_masks_survive_training_and_only_grow(net):
     assert len(net[3].parametrizations.weight) == 1  # one mask that grows, not a stack of them
 
 
+def test_blocks_are_pruned_whole():
+    layer = nn.Conv2d(6, 16, 3, bias=False)
+    blocks = layer.weight.detach().abs().view(4, 4, 54).sum(1)
+    prune(layer, 0.75, block=(4, 1))
+    kept = layer.weight.detach().view(4, 4, 54) != 0
+    assert torch.equal(kept.any(1), kept.all(1))
+    assert kept.any(1).sum() == 54
+    assert blocks[kept.any(1)].min() >= blocks[~kept.any(1)].max()
+    # What was pruned alone stays pruned, and blocks are dropped around it.
+    layer = prune(nn.Linear(64, 32), 0.3)
+    before = layer.weight == 0
+    prune(layer, 0.6, block=(8, 2))
+    assert (layer.weight[before] == 0).all()
+    tiles = (layer.weight != 0).view(4, 8, 32, 2).any(3).any(1)
+    assert tiles.sum() == tiles.numel() - round(0.6 * tiles.numel())
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(32, 5), nn.Conv2d(8, 5, 3), nn.Conv2d(16, 4, 1, groups=2)])
+def test_n_of_m(layer):
+    dense = layer.weight.detach().clone()
+    prune(layer, n=2, m=4)
+    groups = layer.weight.detach().movedim(1, -1).reshape(-1, 4)
+    assert ((groups != 0).sum(1) == 2).all()
+    wanted = dense.movedim(1, -1).reshape(-1, 4).abs()
+    assert torch.equal(groups.abs().amax(1), wanted.amax(1))
+    assert torch.allclose(groups.abs().sum(1), wanted.topk(2).values.sum(1))
+
+
 def test_a_lower_sparsity_brings_nothing_back(net):
     prune(net, 0.8)
     before = zeros(net)
@@ -263,6 +291,12 @@ class Tied(nn.Module):
         (lambda net: prune(net, {"4": 0.5}), "'4' is not a linear or conv2d layer; there are: 0, 3, 5"),
         (lambda net: prune(net, 0.5, layers=["conv"]), "'conv' is not a linear or conv2d layer"),
         (lambda net: prune(net, 0.5, scope="channel"), "scope is 'channel'"),
+        (lambda net: prune(net), "a sparsity, or n and m"),
+        (lambda net: prune(net, 0.5, n=2, m=4), "instead of sparsity"),
+        (lambda net: prune(net, n=2), "n and m go together"),
+        (lambda net: prune(net, n=4, m=4), "at least one is kept"),
+        (lambda net: prune(net, {"3": 0.5}, block=(3, 7)), "blocks of 3x7 do not divide .* of layer '3'"),
+        (lambda net: prune(net, n=1, m=64), "64 does not divide the . inputs of layer '0'"),
         (lambda net: prune(net, {"3": 0.5}, scope="global"), "goes with scope='layer'"),
         (lambda net: prune(net, 0.999), "leaves no weight in layer '0'"),
         (lambda net: cubic_sparsity(1, 0, 0.5), "steps is 0"),

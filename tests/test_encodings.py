@@ -15,11 +15,15 @@ import pyruntime
 
 @dataclass(frozen=True)
 class Weight:
-    """How a weight is made: its share of zeros, its number of distinct non-zero values (0: no two alike)."""
+    """How a weight is made: its share of zeros, its number of distinct non-zero values (0: no two alike).
+
+    blocks: four neighbouring rows have their zeros in the same places, where the rows come in fours.
+    """
 
     zeros: float
     values: int
     half: bool = False
+    blocks: bool = False
 
     def apply(self, weight: torch.Tensor) -> None:
         if self.values:
@@ -29,7 +33,10 @@ class Weight:
             weight.copy_(book[index])
         if self.half:
             weight.copy_(weight.half())
-        weight[torch.rand(weight.shape) < self.zeros] = 0
+        if self.blocks and len(weight) % 4 == 0:
+            weight[torch.rand(len(weight) // 4, *weight.shape[1:]).repeat_interleave(4, 0) < self.zeros] = 0
+        else:
+            weight[torch.rand(weight.shape) < self.zeros] = 0
 
 
 WEIGHTS = {
@@ -46,6 +53,9 @@ WEIGHTS = {
     "sparse_codebook5": Weight(0.9, 31),
     "sparse_codebook8": Weight(0.7, 255),
     "zeros": Weight(1, 0),
+    "blocks": Weight(0.8, 0, blocks=True),
+    "blocks_f16": Weight(0.9, 0, half=True, blocks=True),
+    "blocks_codebook4": Weight(0.8, 15, blocks=True),
 }
 
 LAYERS = {

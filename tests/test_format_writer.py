@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters import ConvertError, format
-from converters.encodings import codebook, csr, huffman, panels, rows
+from converters.encodings import bcsr, codebook, csr, huffman, panels, rows
 from converters.encodings.choose import choose
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Graph, Matrix, Op, Symbol, Value, Weight
@@ -45,6 +45,10 @@ def all_encodings(matrix: Matrix, groups: int) -> list[Encoded]:
         entries = csr.collect(matrix, bits)
         book = ["codebook"] if codebook.distinct(entries.values) is not None else []
         found += [csr.encode(matrix, groups, entries, v, h) for v in plain + book for h in (False, True)]
+        if bcsr.fits(matrix, groups):
+            blocks = bcsr.collect(matrix, bits)
+            book = ["codebook"] if codebook.distinct(blocks.values) is not None else []
+            found += [bcsr.encode(matrix, groups, blocks, v, h) for v in plain + book for h in (False, True)]
     return found
 
 
@@ -87,7 +91,7 @@ def test_the_chosen_encoding_gives_the_matrix_back(case: tuple[Matrix, int], pre
 def test_any_bits_survive(matrix: Matrix) -> None:
     """NaN payloads, infinities and denormals; only -0.0 may become 0.0, where zeros are dropped or shared."""
     for encoded in all_encodings(matrix, 1):
-        plain = encoded.structure != "csr" and encoded.values != "codebook"
+        plain = encoded.structure not in ("csr", "bcsr") and encoded.values != "codebook"
         expected = matrix.view(np.uint32) if plain else codebook.bits_of(matrix)
         assert decode(encoded).tobytes() == expected.tobytes(), encoded.encoding
 
@@ -105,6 +109,19 @@ def test_long_gaps_are_bridged_by_fillers(bits: int, use_huffman: bool) -> None:
     for values in ("f32", "f16", "codebook"):
         encoded = csr.encode(matrix, 1, entries, values, use_huffman)
         np.testing.assert_array_equal(decode(encoded), matrix)
+
+
+def test_rows_in_blocks_of_four_are_found() -> None:
+    random = np.random.default_rng(0)
+    matrix = random.standard_normal((32, 100)).astype(np.float32)
+    matrix *= np.repeat(random.random((8, 100)) < 0.1, 4, 0)
+    choice = choose(Weight("w", matrix, "matrix", columns=64), "speed")
+    assert choice.encoded.encoding == "bcsr8+f32"
+    assert serialize(choice.encoded)[10] == 1  # minor version
+    matrix = random.standard_normal((32, 100)).astype(np.float32) * (random.random((32, 100)) < 0.1)
+    choice = choose(Weight("w", matrix, "matrix", columns=64), "speed")
+    assert choice.encoded.structure == "csr"
+    assert serialize(choice.encoded)[10] == 0
 
 
 def test_fillers_need_zero_in_the_book() -> None:

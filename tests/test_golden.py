@@ -43,7 +43,7 @@ def test_runtime_gives_the_golden_outputs(name: str, isa: str, monkeypatch: pyte
             np.testing.assert_allclose(y, expected[f"out.{key}"], rtol=2e-5, atol=4e-6)
 
 
-@pytest.mark.parametrize("name", ["linear", "conv"])
+@pytest.mark.parametrize("name", ["linear", "blocks", "conv"])
 def test_the_writer_writes_the_golden_file(name: str, tmp_path: Path) -> None:
     """Only those made without torch.export, whose traces may change from release to release."""
     make, _ = MAKE["GOLDEN"][name]

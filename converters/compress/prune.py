@@ -39,9 +39,12 @@ class Mask(nn.Module):
 
 def prune(
     module: nn.Module,
-    sparsity: float | Mapping[str, float],
+    sparsity: float | Mapping[str, float] | None = None,
     scope: Scope = "layer",
     layers: Iterable[str] | None = None,
+    block: tuple[int, int] = (1, 1),
+    n: int | None = None,
+    m: int | None = None,
 ) -> nn.Module:
     """Zero the smallest weights of the linear and conv2d layers of `module`, in place, and keep them zero.
 
@@ -49,9 +52,13 @@ def prune(
         they are.
     scope: "layer" ranks within each layer, "global" ranks all weights together (one sparsity for all).
     layers: names of the layers to prune; all by default.
+    block: (outputs, inputs) that are pruned together, ranked by the sum of their magnitudes; inputs counts
+        inputs x taps of a kernel. (4, 1) runs fastest.
+    n, m: instead of sparsity, keep the n largest of every m consecutive inputs (of the same tap).
 
-    Exactly round(sparsity * weights) of them become zero. Weights that were pruned before stay pruned and
-    count, so a gradual schedule is this call repeated with rising sparsity while the module trains:
+    Exactly round(sparsity * weights) of them become zero, counted in blocks. Weights that were pruned before
+    stay pruned and count, so a gradual schedule is this call repeated with rising sparsity while the module
+    trains:
 
         for step in range(steps):
             prune(module, cubic_sparsity(step + 1, steps, 0.95))
@@ -60,11 +67,25 @@ def prune(
     Parameters keep their identity: an optimizer made before goes on working. Masks left by
     torch.nn.utils.prune are taken over first. Returns `module`. Raises ValueError naming the layer.
     """
+    if n is not None or m is not None:
+        if sparsity is not None or scope != "layer" or block != (1, 1) or n is None or m is None:
+            raise ValueError("n and m go together, and instead of sparsity, scope and block")
+        if not 0 < n < m:
+            raise ValueError(f"n is {n} and m is {m}: of m weights at least one is kept, and not all")
+        targets = weighted_layers(module, layers)
+        adopt_masks(module)
+        masks = {name: _keep_n_of_m(name, _scores(layer), n, m) for name, layer in targets.items()}
+        for name, mask in masks.items():
+            _set_mask(targets[name], mask)
+        return module
+    if sparsity is None:
+        raise ValueError("say how far to prune: a sparsity, or n and m")
     fractions = sparsity_by_layer(module, sparsity, scope, layers)
     targets = weighted_layers(module, fractions)
     adopt_masks(module)
 
-    scores = {name: _scores(layer) for name, layer in targets.items()}
+    alone = {name: _scores(layer) for name, layer in targets.items()}
+    scores = {name: _sum_blocks(name, score, block) for name, score in alone.items()}
     if scope == "global":
         together = torch.cat([score.flatten() for score in scores.values()])
         keep = _keep_largest(together, cast(float, sparsity))
@@ -79,7 +100,8 @@ def prune(
                 f"this sparsity leaves no weight in layer '{name}': lower it, or leave the layer out"
             )
     for name, mask in masks.items():
-        _set_mask(targets[name], mask)
+        single = mask.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1).view_as(alone[name])
+        _set_mask(targets[name], single & ~(alone[name] < 0))
     return module
 
 
@@ -140,6 +162,32 @@ def _scores(layer: nn.Module) -> Tensor:
     score = weight_of(layer).abs()
     mask = last_parametrization(layer)
     return score.masked_fill(~mask.mask, -1.0) if isinstance(mask, Mask) else score
+
+
+def _sum_blocks(name: str, score: Tensor, block: tuple[int, int]) -> Tensor:
+    """Scores of the blocks of a weight [outputs, inputs x taps]; below zero where all of one is pruned."""
+    matrix = score.flatten(1)
+    (rows, cols), (outputs, inputs) = matrix.shape, block
+    if outputs < 1 or inputs < 1 or rows % outputs or cols % inputs:
+        raise ValueError(
+            f"blocks of {outputs}x{inputs} do not divide the {rows}x{cols} weights of layer '{name}': "
+            f"choose another size, or leave the layer out"
+        )
+    blocks = matrix.view(rows // outputs, outputs, cols // inputs, inputs)
+    pruned = (blocks < 0).all(3).all(1)
+    return torch.where(pruned, -1.0, blocks.clamp(min=0).sum((1, 3)))
+
+
+def _keep_n_of_m(name: str, score: Tensor, n: int, m: int) -> Tensor:
+    """True for the n largest of every m consecutive inputs, the same tap of each; never for pruned ones."""
+    inputs = score.shape[1]
+    if inputs % m:
+        raise ValueError(f"{m} does not divide the {inputs} inputs of layer '{name}': leave the layer out")
+    last = score.movedim(1, -1)
+    groups = last.reshape(*last.shape[:-1], inputs // m, m)
+    keep = torch.zeros_like(groups, dtype=torch.bool)
+    keep.scatter_(-1, groups.topk(n, dim=-1).indices, True)
+    return keep.view_as(last).movedim(-1, 1).contiguous() & ~(score < 0)
 
 
 def _keep_largest(score: Tensor, sparsity: float) -> Tensor:

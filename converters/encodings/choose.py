@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
-from importlib import resources
+from functools import partial
 from typing import Literal, cast
 
 import numpy as np
 
-from converters.encodings import codebook, csr, panels, rows
+from converters.encodings import bcsr, codebook, csr, panels, rows
+from converters.encodings.costs import costs
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
 
 Prefer = Literal["size", "speed", "auto"]
 
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
+MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
+MIN_FULL = 0.4  # of a block of four rows that is worth storing whole: two of four, mostly
 SLACK = 1.25  # how much slower than the fastest encoding `auto` may be for fewer bytes
 
 
@@ -48,7 +49,7 @@ def scaling_spoils(matrix: Matrix) -> bool:
 def choose(weight: Weight, prefer: Prefer) -> Choice:
     """Encodes `weight` in the best of all ways that suit it.
 
-    size: fewest bytes. speed: least time by converters/costs.json. auto: fewest bytes among those that take
+    size: fewest bytes. speed: least time by the cost table. auto: fewest bytes among those that take
     at most 1.25 times the least time and no more than the dense f32 layout.
     """
     matrix = np.asarray(weight.matrix, np.float32)
@@ -59,7 +60,7 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     book = codebook.distinct(matrix)
     ways = _ways(weight, matrix, book)
     dense = ways[0]
-    times = [estimate_ns(way.kind, way.entries, weight.columns) for way in ways]
+    times = [estimate_ns(way.kind, way.entries, weight) for way in ways]
     if prefer == "size":
         after = [*(way.kind for way in ways[1:]), ""]  # a way is followed by its Huffman-coded form
         tried = [
@@ -74,12 +75,29 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
         tried = [way for way, time in zip(ways, times, strict=True) if time <= limit]
         why = f"fewest bytes within {SLACK:g}x of the least time"
     encoded = min((way.encode() for way in tried), key=lambda e: e.bytes)
-    time_ns = estimate_ns(encoded.kind, encoded.entries, weight.columns)
+    time_ns = estimate_ns(encoded.kind, encoded.entries, weight)
     size, slower = encoded.bytes / (4 * dense.entries), time_ns / times[0]
     why = f"{why}: {size:.1%} of the bytes, {slower:.2f}x the time of plain f32"
+    zeros = 1 - nnz / matrix.size
     if len(ways) == 1:
-        why = f"{1 - nnz / matrix.size:.1%} zeros, over 256 distinct values: nothing to exploit"
+        why = f"{zeros:.1%} zeros, over 256 distinct values: nothing to exploit"
+    elif zeros >= MIN_ZEROS and weight.role == "matrix":
+        where = "here" if costs().here else "where the shipped costs were measured (`pyruntime tune`)"
+        why += f"; {zeros:.0%} zeros: CSR breaks even at {break_even(weight):.0%} {where}"
     return Choice(encoded, nnz, None if book is None else book.size, time_ns, why)
+
+
+def choose_kind(weight: Weight, kind: str) -> Choice | None:
+    """Encodes `weight` as `kind`, whatever that costs (time_ns: NaN); None if it has not what that takes."""
+    if weight.role in ("vector", "constant"):
+        return None
+    matrix = np.asarray(weight.matrix, np.float32)
+    book = codebook.distinct(matrix)
+    way = next((way for way in _ways(weight, matrix, book) if way.kind == kind), None)
+    if way is None:
+        return None
+    distinct = None if book is None else book.size
+    return Choice(way.encode(), int(np.count_nonzero(matrix)), distinct, float("nan"), "asked for")
 
 
 @dataclass(frozen=True)
@@ -119,18 +137,36 @@ def _ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:
                 ways.append(_Way(f"csr+{values}+huffman", nnz, partial(encode, True)))
         if found.fillers == 0:
             break  # wider deltas would only cost bytes
+    if weight.role == "matrix" and bcsr.fits(matrix, groups):
+        ways += _block_ways(matrix, groups, kinds, book is not None)
     return ways
 
 
-@cache
-def costs() -> dict[str, dict[str, float]]:
-    """The cost table: per encoding `layer_ns`, `entry_ns`, `column_ns`."""
-    table = json.loads(resources.files("converters").joinpath("costs.json").read_text())
-    result: dict[str, dict[str, float]] = table["encodings"]
-    return result
+def _block_ways(matrix: Matrix, groups: int, kinds: list[Values], few: bool) -> list[_Way]:
+    """Ways in blocks of rows, if these are full enough to be of use."""
+    blocks = bcsr.collect(matrix, 8)
+    size = blocks.values.size
+    if np.count_nonzero(matrix) < MIN_FULL * size or size > (1 - MIN_EMPTY) * matrix.size:
+        return []
+    ways = []
+    for values in (*kinds, *(["codebook"] if few and codebook.distinct(blocks.values) is not None else [])):
+        encode = partial(bcsr.encode, matrix, groups, blocks, cast(Values, values))
+        ways.append(_Way(f"bcsr+{values}", size, partial(encode, False)))
+        ways.append(_Way(f"bcsr+{values}+huffman", size, partial(encode, True)))
+    return ways
 
 
-def estimate_ns(kind: str, entries: int, columns: int) -> float:
-    """Time of the layer on one thread: layer_ns + entries * (entry_ns + (columns - 1) * column_ns)."""
-    cost = costs()[kind]
-    return cost["layer_ns"] + entries * (cost["entry_ns"] + (columns - 1) * cost["column_ns"])
+def estimate_ns(kind: str, entries: int, weight: Weight) -> float:
+    """Time of the layer on one thread by the cost table."""
+    return costs().of(kind, weight.taps).of(entries, weight.columns)
+
+
+def break_even(weight: Weight) -> float:
+    """The fraction of zeros from which on CSR is estimated to be as fast as the dense f32 layout, 0..1."""
+    table, size = costs(), weight.matrix.size
+    dense = estimate_ns(
+        "panels+f32", panels.entries(np.asarray(weight.matrix, np.float32), weight.groups), weight
+    )
+    cost = table.of("csr+f32", weight.taps)
+    nnz = (dense - cost.layer_ns) / max(cost.per_entry(weight.columns), 1e-12)
+    return float(np.clip(1 - nnz / size, 0, 1))

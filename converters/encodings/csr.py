@@ -48,13 +48,17 @@ def collect(matrix: Matrix, delta_bits: int) -> Entries:
     return Entries(values, deltas, row_nnz, int(fillers.sum()))
 
 
-def rows_per_panel(row_nnz: npt.NDArray[np.int64], groups: int) -> int:
-    """Rows so that a panel has about PANEL_ENTRIES entries and never more than a Huffman chunk may have."""
+def rows_per_panel(row_nnz: npt.NDArray[np.int64], groups: int, block: int = 1) -> int:
+    """Rows so that a panel has about PANEL_ENTRIES values and never more than a Huffman chunk may have.
+
+    block: values of an entry.
+    """
     per_group = row_nnz.size // groups
-    rows = int(np.clip(PANEL_ENTRIES * row_nnz.size // max(1, int(row_nnz.sum())), 1, per_group))
+    wanted = PANEL_ENTRIES // block * row_nnz.size // max(1, int(row_nnz.sum()))
+    rows = int(np.clip(wanted, 1, per_group))
     if 8 < rows < per_group:
         rows -= rows % 8
-    while rows > 1 and int(np.diff(panel_starts(row_nnz, groups, rows)).max()) > huffman.MAX_CHUNK:
+    while rows > 1 and int(np.diff(panel_starts(row_nnz, groups, rows)).max()) * block > huffman.MAX_CHUNK:
         rows = -(-rows // 2)
     return rows
 
@@ -70,14 +74,7 @@ def encode(matrix: Matrix, groups: int, entries: Entries, values: Values, use_hu
     """Encodes f32 [M, K] from its `collect`ed entries. Huffman takes 8-bit deltas only."""
     panel_rows = rows_per_panel(entries.row_nnz, groups)
     starts = panel_starts(entries.row_nnz, groups, panel_rows)
-    bounds = starts.tolist()
-    cols = _cols(entries)
-    if use_huffman and entries.deltas.dtype == np.uint8:
-        cols = huffman.coded_if_smaller(cols, entries.deltas.astype(np.uint8, copy=False), bounds)
-    if values == "codebook":
-        streams = codebook.encode(entries.values, chunk_bounds=bounds if use_huffman else None)
-    else:
-        streams = codebook.plain(entries.values, values)
+    streams = encode_streams(entries, entries.values, starts, 1, values, use_huffman)
     return Encoded(
         structure="csr",
         values=values,
@@ -87,8 +84,29 @@ def encode(matrix: Matrix, groups: int, entries: Entries, values: Values, use_hu
         panel_rows=panel_rows,
         entries=entries.values.size,
         parameters=matrix.size,
-        streams=(_rows(entries.row_nnz, starts), cols, *streams),
+        streams=streams,
     )
+
+
+def encode_streams(
+    entries: Entries,
+    stored: Matrix,
+    starts: npt.NDArray[np.int64],
+    block: int,
+    values: Values,
+    use_huffman: bool,
+) -> tuple[Stream, ...]:
+    """ROWS, COLS and the streams of values, of which `stored` has `block` for each entry, in file order."""
+    cols = _cols(entries)
+    if use_huffman and entries.deltas.dtype == np.uint8:
+        deltas = entries.deltas.astype(np.uint8, copy=False)
+        cols = huffman.coded_if_smaller(cols, deltas, starts.tolist())
+    if values == "codebook":
+        bounds = (starts * block).tolist()
+        streams = codebook.encode(stored, chunk_bounds=bounds if use_huffman else None)
+    else:
+        streams = codebook.plain(stored, values)
+    return (_rows(entries.row_nnz, starts), cols, *streams)
 
 
 def _rows(row_nnz: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Stream:

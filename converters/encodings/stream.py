@@ -31,7 +31,7 @@ class Stream:
 class Encoded:
     """One row of the TENSORS table with its streams."""
 
-    structure: Literal["rows", "panels", "csr"]
+    structure: Literal["rows", "panels", "csr", "bcsr"]
     values: Values
     rows: int
     cols: int
@@ -59,7 +59,8 @@ class Encoded:
         The numbers are the bits of a column delta and of an index; huffman: at least one stream is coded.
         """
         bits = {stream.kind: str(stream.bits) for stream in self.streams}
-        structure = {"panels": "dense", "csr": "csr" + bits.get("COLS", ""), "rows": "rows"}[self.structure]
+        names = {"panels": "dense", "rows": "rows"}
+        structure = names.get(self.structure) or self.structure + bits["COLS"]
         values = self.values + (bits["INDEX"] if self.values == "codebook" else "")
         coded = any(stream.coding == "huffman" for stream in self.streams)
         return f"{structure}+{values}" + ("+huffman" if coded else "")

@@ -79,6 +79,7 @@ def conv2d(
         raise Unsupported(f"a depthwise kernel has at most {MAX_DEPTHWISE_TAPS} taps")
     matrix = weight.array.reshape(m, -1)
     weights = [c.weight(weight, "weight", role, matrix, groups, columns=n * oh * ow // c.batch)]
+    weights[0].taps = kh * kw
     if bias is not None:
         weights.append(c.vector(need_constant(bias, "the bias"), "bias"))
     names = ["kh", "kw", "sh", "sw", "pad_top", "pad_left", "pad_bottom", "pad_right", "dh", "dw"]

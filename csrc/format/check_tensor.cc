@@ -23,8 +23,13 @@ uint32_t load_count(const uint8_t* p, uint64_t i, int bits) {
   return load_u32(p + 4 * i);
 }
 
+bool is_sparse(const Tensor& t) {
+  return t.structure == static_cast<uint16_t>(Structure::kCsr) ||
+         t.structure == static_cast<uint16_t>(Structure::kBcsr);
+}
+
 uint32_t panels_per_group(const Tensor& t) {
-  const uint64_t panel_rows = t.structure == static_cast<uint16_t>(Structure::kCsr) ? t.panel_rows : kPanelRows;
+  const uint64_t panel_rows = is_sparse(t) ? t.panel_rows : kPanelRows;
   return static_cast<uint32_t>(ceil_div(t.rows / t.groups, static_cast<int64_t>(panel_rows)));
 }
 
@@ -48,14 +53,18 @@ class TensorCheck {
   Status error(const std::string& rule) const { return invalid_file(where_ + ": " + rule); }
 
   Status check_header() {
-    if (t_.structure < 1 || t_.structure > 3) return error("unknown structure " + std::to_string(t_.structure));
+    if (t_.structure < 1 || t_.structure > 4) return error("unknown structure " + std::to_string(t_.structure));
     if (t_.values < 1 || t_.values > 3) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
-    csr_ = t_.structure == static_cast<uint16_t>(Structure::kCsr);
+    csr_ = is_sparse(t_);
+    if (t_.structure == static_cast<uint16_t>(Structure::kBcsr)) block_ = kBlockRows;
     const bool panels = t_.structure == static_cast<uint16_t>(Structure::kPanels);
     if (csr_ ? t_.panel_rows < 1 || t_.panel_rows > INT32_MAX : t_.panel_rows != (panels ? kPanelRows : 0)) {
       return error("wrong panel_rows " + std::to_string(t_.panel_rows));
+    }
+    if (t_.rows / t_.groups % block_ != 0 || t_.panel_rows % block_ != 0 || t_.entries % block_ != 0) {
+      return error("the rows of a bcsr group and panel, and its entries, come in fours");
     }
     int64_t stored = 0;
     const int64_t stored_rows = panels ? int64_t{t_.groups} * panels_per_group(t_) * kPanelRows : t_.rows;
@@ -84,26 +93,31 @@ class TensorCheck {
 
   const Stream& stream(StreamKind kind) const { return *file_.find_stream(t_, kind); }
 
+  // From here on a row of bcsr is a block of four, and an entry one of its columns.
+  uint32_t rows() const { return t_.rows / block_; }
+  uint32_t panel_rows() const { return t_.panel_rows / block_; }
+  uint64_t entries() const { return t_.entries / block_; }
+
   Status check_rows() {
     const Stream& s = stream(StreamKind::kRows);
     const uint8_t* p = file_.stream_data(s);
     const uint64_t panels = uint64_t{t_.groups} * panels_per_group(t_);
     if (s.bits != 8 && s.bits != 16 && s.bits != 32) return error("ROWS: bits must be 8, 16 or 32");
-    if (s.count != 0 || s.size != 4 * (panels + 1) + uint64_t{t_.rows} * s.bits / 8) return error("ROWS: wrong size");
-    const uint32_t group_rows = t_.rows / t_.groups;
+    if (s.count != 0 || s.size != 4 * (panels + 1) + uint64_t{rows()} * s.bits / 8) return error("ROWS: wrong size");
+    const uint32_t group_rows = rows() / t_.groups;
     const uint8_t* counts = p + 4 * (panels + 1);
     uint64_t row = 0, nnz = 0;
     for (uint64_t panel = 0; panel < panels; ++panel) {
       if (load_u32(p + 4 * panel) != nnz) return error("ROWS: panel_start does not agree with the row counts");
-      const uint64_t in_group = (panel % panels_per_group(t_)) * t_.panel_rows;
-      const uint64_t end = row + std::min<uint64_t>(t_.panel_rows, group_rows - in_group);
+      const uint64_t in_group = (panel % panels_per_group(t_)) * panel_rows();
+      const uint64_t end = row + std::min<uint64_t>(panel_rows(), group_rows - in_group);
       for (; row < end; ++row) {
         const uint32_t n = load_count(counts, row, s.bits);
         if (n > t_.cols) return error("ROWS: row " + std::to_string(row) + " has more entries than columns");
         nnz += n;
       }
     }
-    if (nnz != t_.entries || nnz > UINT32_MAX || load_u32(p + 4 * panels) != nnz) {
+    if (nnz != entries() || nnz > UINT32_MAX || load_u32(p + 4 * panels) != nnz) {
       return error("ROWS: the counts do not add up to the number of entries");
     }
     return {};
@@ -113,19 +127,18 @@ class TensorCheck {
     const Stream& s = stream(StreamKind::kCols);
     if (s.bits != 8 && s.bits != 16) return error("COLS: bits must be 8 or 16");
     if (s.coding == 1 && s.bits != 8) return error("COLS: only 8-bit deltas can be Huffman-coded");
-    const Stream& rows = stream(StreamKind::kRows);
-    const uint8_t* counts = file_.stream_data(rows) + 4 * (uint64_t{t_.groups} * panels_per_group(t_) + 1);
-    std::vector<uint8_t> decoded;
+    const Stream& counted = stream(StreamKind::kRows);
+    const uint8_t* counts = file_.stream_data(counted) + 4 * (uint64_t{t_.groups} * panels_per_group(t_) + 1);
     const uint8_t* deltas = file_.stream_data(s);
     if (s.coding == 0) {
-      if (s.count != 0 || s.size != t_.entries * s.bits / 8) return error("COLS: wrong size");
-      return check_deltas(deltas, s.bits, counts, rows.bits, 0, t_.rows);
+      if (s.count != 0 || s.size != entries() * s.bits / 8) return error("COLS: wrong size");
+      return check_deltas(deltas, s.bits, counts, counted.bits, 0, rows());
     }
     return check_huffman(s, 256, [&](const std::vector<uint8_t>& symbols, uint32_t chunk) {
-      const uint32_t per_group = panels_per_group(t_), group_rows = t_.rows / t_.groups;
-      const uint64_t begin = uint64_t{chunk / per_group} * group_rows + uint64_t{chunk % per_group} * t_.panel_rows;
-      const uint64_t end = std::min<uint64_t>(begin + t_.panel_rows, uint64_t{chunk / per_group + 1} * group_rows);
-      return check_deltas(symbols.data(), 8, counts, rows.bits, begin, end);
+      const uint32_t per_group = panels_per_group(t_), group_rows = rows() / t_.groups;
+      const uint64_t begin = uint64_t{chunk / per_group} * group_rows + uint64_t{chunk % per_group} * panel_rows();
+      const uint64_t end = std::min<uint64_t>(begin + panel_rows(), uint64_t{chunk / per_group + 1} * group_rows);
+      return check_deltas(symbols.data(), 8, counts, counted.bits, begin, end);
     });
   }
 
@@ -190,10 +203,11 @@ class TensorCheck {
     return {};
   }
 
-  uint64_t chunk_symbols(uint32_t chunk) const {
+  uint64_t chunk_symbols(const Stream& s, uint32_t chunk) const {
     if (csr_) {
       const uint8_t* start = file_.stream_data(stream(StreamKind::kRows)) + 4ull * chunk;
-      return load_u32(start + 4) - load_u32(start);
+      const uint64_t n = load_u32(start + 4) - load_u32(start);
+      return s.kind == static_cast<uint8_t>(StreamKind::kIndex) ? n * block_ : n;
     }
     const uint32_t blocks = static_cast<uint32_t>(ceil_div(t_.cols, kChunkColumns));
     const uint32_t column = chunk % blocks * kChunkColumns;
@@ -228,7 +242,7 @@ class TensorCheck {
     std::vector<uint8_t> symbols;
     for (uint32_t chunk = 0; chunk < chunks; ++chunk) {
       const uint64_t begin = load_u32(h.chunk_offset + 4ull * chunk), end = load_u32(h.chunk_offset + 4ull * chunk + 4);
-      const uint64_t n = chunk_symbols(chunk);
+      const uint64_t n = chunk_symbols(s, chunk);
       const std::string what = name + "Huffman chunk " + std::to_string(chunk);
       if (begin > end || end > s.size - fixed || n > kMaxChunk) return error(what + " out of bounds");
       symbols.resize(n);
@@ -262,14 +276,15 @@ class TensorCheck {
   const File& file_;
   const Tensor& t_;
   std::string where_;
-  bool csr_ = false;
+  bool csr_ = false;  // or bcsr
+  uint32_t block_ = 1;
 };
 
 }  // namespace
 
 uint64_t chunk_count(const Tensor& t) {
   const uint64_t panels = uint64_t{t.groups} * panels_per_group(t);
-  if (t.structure == static_cast<uint16_t>(Structure::kCsr)) return panels;
+  if (is_sparse(t)) return panels;
   return panels * static_cast<uint64_t>(ceil_div(t.cols, kChunkColumns));
 }
 

@@ -7,7 +7,7 @@ namespace pyrt::format {
 
 constexpr uint8_t kMagic[8] = {0x89, 'P', 'Y', 'R', 'T', 0x0D, 0x0A, 0x1A};
 constexpr uint16_t kMajor = 1;
-constexpr uint16_t kMinor = 0;
+constexpr uint16_t kMinor = 1;
 constexpr uint64_t kAlignment = 64;
 constexpr int kMaxRank = 6;
 constexpr uint32_t kMaxString = 255;
@@ -15,6 +15,7 @@ constexpr uint32_t kMaxEntries = 1u << 16;
 constexpr uint64_t kMaxSize = 1ull << 48;
 constexpr uint32_t kMaxOpTensors = 255;
 constexpr uint32_t kPanelRows = 16;
+constexpr uint32_t kBlockRows = 4;       // of a bcsr entry
 constexpr uint32_t kChunkColumns = 256;  // K block of a Huffman chunk of a panels tensor
 constexpr uint32_t kMaxChunk = 65536;    // symbols
 constexpr uint32_t kGuardBytes = 8;      // zero bytes after packed and Huffman bits
@@ -81,7 +82,7 @@ struct Op {
 };
 static_assert(sizeof(Op) == 32);
 
-enum class Structure : uint16_t { kRows = 1, kPanels = 2, kCsr = 3 };
+enum class Structure : uint16_t { kRows = 1, kPanels = 2, kCsr = 3, kBcsr = 4 };
 enum class Values : uint16_t { kF32 = 1, kCodebook = 2, kF16 = 3 };
 
 struct Tensor {

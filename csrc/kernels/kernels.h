@@ -42,20 +42,61 @@ struct GemmArgs {
 };
 using GemmFn = void (*)(const GemmArgs&);
 
-// Y[rows][cols] = W X for some rows of a sparse weight that have been decoded to (offset, value) pairs.
+// Y[rows][cols] (+)= W X for a block of columns of a sparse weight whose entries have been decoded to (offset, value)
+// pairs: row r has those from begin[r] up to end[r]. In the bcsr family an entry has four values, and stands for four
+// rows 4r .. 4r + 3; `rows` counts these blocks.
 struct CsrArgs {
-  const int32_t* off;      // [nnz] where the entry's row of X starts, in floats from x
+  const int32_t* off;  // where the entry's row of X starts, in floats from x
+  const float* val;
+  const uint32_t* begin;  // [rows]
+  const uint32_t* end;    // [rows]
+  int rows;
+  const float* x;
+  float* y;
+  ptrdiff_t y_stride;
+  int cols;    // y may be written up to the next multiple of 16 columns
+  bool first;  // as in GemmArgs
+  bool last;
+  Epilogue epilogue;
+};
+using CsrFn = void (*)(const CsrArgs&);
+
+// The same for 1..8 columns, exactly, and whole rows (or blocks), one behind the other.
+struct CsrFewArgs {
+  const int32_t* off;      // [nnz]
   const float* val;        // [nnz]
   const uint32_t* counts;  // [rows] entries per row
   int rows;
   const float* x;
   float* y;
   ptrdiff_t y_stride;
-  int cols;      // as in GemmArgs
-  int distinct;  // rows of X that the entries may touch: decides how many columns are done in one pass
+  int cols;
   Epilogue epilogue;
 };
-using CsrFn = void (*)(const CsrArgs&);
+using CsrFewFn = void (*)(const CsrFewArgs&);
+
+// Where the rows of a sparse weight pass a column: at[r] = the first entry of begin[r] .. end[r] - 1 whose offset is
+// not below `bound`, or end[r]. Offsets rise within a row.
+struct SplitRowsArgs {
+  const int32_t* off;
+  const uint32_t* begin;
+  const uint32_t* end;
+  int rows;
+  int32_t bound;
+  uint32_t* at;
+};
+using SplitRowsFn = void (*)(const SplitRowsArgs&);
+
+// Rows of columns, side by side: out[i * stride + c] = x[off[i] + c], i < k, c < cols rounded up to a multiple of 16.
+struct PackRowsArgs {
+  const float* x;
+  const int32_t* off;
+  int k;
+  int cols;
+  float* out;  // on a cache line
+  ptrdiff_t stride;
+};
+using PackRowsFn = void (*)(const PackRowsArgs&);
 
 // y[rows] = W x for some rows of a sparse weight and a single contiguous column, straight from the column deltas.
 struct CsrDotArgs {

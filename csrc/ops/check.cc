@@ -150,7 +150,7 @@ class OpCheck {
     const int64_t taps = int64_t{i32(3)} * i32(4);
     if (taps > kMaxTaps) return error("a kernel of more than 65536 taps");
     if (w.cols % taps != 0) return error("the weight's columns are not channels x kernel");
-    if (w.structure == Weights::kCsr && w.cols > (1 << 24)) return error("too many columns");
+    if (w.sparse() && w.cols > (1 << 24)) return error("too many columns");
     // A strided convolution splits its input into phases, each with all channels.
     const int64_t phases = int64_t{i32(3) > 1 ? i32(5) : 1} * (i32(4) > 1 ? i32(6) : 1);
     if (w.cols / taps * w.groups > INT32_MAX / phases) return error("channels x stride is too large");

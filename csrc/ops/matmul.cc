@@ -1,6 +1,13 @@
 #include "ops/matmul.h"
 
 namespace pyrt {
+namespace {
+
+void prefetch(const float* p, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(p + i);
+}
+
+}  // namespace
 
 MatmulOp::MatmulOp(const OpSpec& spec) : Op(spec), w_(*spec.weights[0]) {
   Attrs attrs(spec);
@@ -61,7 +68,7 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
                  " elements is too large; use a smaller batch");
   }
   few_ = out->cols <= kFewColumns;
-  linear_ = w_.structure == Weights::kCsr && shape_.taps() == 1 && shape_.row_shift(0) == 0 && shape_.col_shift(0) == 0;
+  linear_ = w_.sparse() && shape_.taps() == 1 && shape_.row_shift(0) == 0 && shape_.col_shift(0) == 0;
   const int64_t taps = shape_.taps();
   const int64_t planes = staged_ ? shape_.phases() : 1;
   if (!linear_) offsets_.resize(static_cast<size_t>(w_.cols));
@@ -73,7 +80,10 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
   }
   *table_bytes += offsets_.size() * sizeof(int32_t) + strips_.size() * sizeof(WinogradStrip);
   largest_panel_ = 0;
-  if (w_.structure == Weights::kCsr) {
+  if (w_.sparse()) {
+    const int64_t block = w_.block();
+    blocks_ = CsrBlocks::choose(w_.rows_per_group() / block, w_.cols,
+                                static_cast<int64_t>(w_.entries) / w_.groups / block, out->cols, !linear_);
     for (int64_t p = 0; p < w_.groups * w_.panels_per_group(); ++p) {
       largest_panel_ = std::max<int64_t>(largest_panel_, w_.panel_start[p + 1] - w_.panel_start[p]);
     }
@@ -81,7 +91,7 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
   winograd_ = plan_winograd();
   uint8_t* none = nullptr;
   Bump bump(none);
-  Tile(w_, largest_panel_, &bump);
+  Tile(w_, largest_panel_, blocks_, &bump);
   if (winograd_) WinogradTile(*this, &bump);
   *scratch_size = std::max(*scratch_size, bump.used(none));
   return {};
@@ -105,6 +115,7 @@ int64_t MatmulOp::flops() const {
 
 const char* MatmulOp::kernel(const Kernels& k) const {
   if (winograd_) return k.winograd_input_f32_name;
+  if (w_.structure == Weights::kBcsr) return few_ ? k.bcsr_f32_few_name : k.bcsr_f32_name;
   if (w_.structure == Weights::kCsr && dot()) return k.csr_f32_dot_name;
   if (w_.structure == Weights::kCsr) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
   if (few_) return w_.halves ? k.gemm_f16_few_name : k.gemm_f32_few_name;
@@ -119,9 +130,11 @@ void MatmulOp::run(const RunContext& ctx) {
   ctx.parallel(work, [&](int part, int parts) {
     Range range{0, panels, 0, out->cols};
     // Rows are split where every thread gets enough panels, since decoding is then done once; else columns are.
-    // The order of a sparse sum depends on the tile a column lies in (up to 128 wide), so tiles are not cut.
-    const int64_t granule = w_.structure == Weights::kCsr ? 128 : 16;
-    const bool by_rows = panels >= 4 * parts || few_ || out->cols < 2 * granule * parts;
+    // The order of a sparse sum depends on the tile a column lies in, so tiles are not cut.
+    const bool csr = w_.sparse();
+    const int64_t granule = csr ? blocks_.tile : 16;
+    // Copying X costs more than decoding twice.
+    const bool by_rows = (panels >= 4 * parts && !(csr && blocks_.packed)) || few_ || out->cols < 2 * granule * parts;
     if (by_rows) {
       range.panel = first_panel(part, parts, panels);
       range.panel_end = first_panel(part + 1, parts, panels);
@@ -131,15 +144,16 @@ void MatmulOp::run(const RunContext& ctx) {
     }
     if (range.panel >= range.panel_end || range.col >= range.col_end) return;
     if (out->mask && (by_rows || part == parts - 1)) clear_margins(range);
-    if (w_.structure == Weights::kCsr) run_csr(ctx, part, range);
+    if (csr && few_) run_csr_few(ctx, part, range);
+    else if (csr) run_csr(ctx, part, range);
     else run_panels(ctx, part, range);
   });
 }
 
 int64_t MatmulOp::first_panel(int64_t part, int64_t parts, int64_t panels) const {
-  if (w_.structure != Weights::kCsr) return panels * part / parts;
+  if (!w_.sparse()) return panels * part / parts;
   // By entries, plus a constant per panel for its rows of output.
-  const uint64_t total = w_.entries + static_cast<uint64_t>(w_.rows) * 2;
+  const uint64_t total = w_.panel_start[panels] + static_cast<uint64_t>(w_.rows) * 2;
   const uint64_t target = total * static_cast<uint64_t>(part) / static_cast<uint64_t>(parts);
   const uint64_t per_panel = static_cast<uint64_t>(w_.rows) * 2 / static_cast<uint64_t>(panels);
   int64_t low = 0, high = panels;
@@ -166,21 +180,28 @@ void MatmulOp::decode_symbols(const RunContext& ctx, const CodedStream& code, in
   ctx.kernels->huffman_u8({code.table, code.data + begin, code.offset[chunk + 1] - begin, static_cast<size_t>(n), out});
 }
 
-void MatmulOp::decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, const Tile& tile) const {
+void MatmulOp::decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, uint8_t* symbols,
+                             float* values) const {
   if (w_.halves) {
-    ctx.kernels->widen_f16({w_.halves + first, n, tile.values});
+    ctx.kernels->widen_f16({w_.halves + first, n, values});
   } else if (w_.index) {
     ctx.kernels->expand_index_f32(
-        {w_.index, static_cast<uint64_t>(first), w_.index_bits, n, w_.book, w_.book_size, tile.values});
+        {w_.index, static_cast<uint64_t>(first), w_.index_bits, n, w_.book, w_.book_size, values});
   } else {
-    decode_symbols(ctx, w_.index_code, chunk, n, tile.symbols);
-    ctx.kernels->expand_index_f32({tile.symbols, 0, 8, n, w_.book, w_.book_size, tile.values});
+    decode_symbols(ctx, w_.index_code, chunk, n, symbols);
+    ctx.kernels->expand_index_f32({symbols, 0, 8, n, w_.book, w_.book_size, values});
   }
+}
+
+const uint8_t* MatmulOp::deltas(const RunContext& ctx, int64_t panel, int64_t n, const Tile& tile) const {
+  if (w_.deltas) return static_cast<const uint8_t*>(w_.deltas) + w_.panel_start[panel] * w_.delta_bits / 8;
+  decode_symbols(ctx, w_.delta_code, panel, n, tile.deltas);
+  return tile.deltas;
 }
 
 void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
-  const Tile tile(w_, largest_panel_, &bump);
+  const Tile tile(w_, largest_panel_, blocks_, &bump);
   // A block of X, kBlockK rows of `width` columns, stays in half of L2 while all panels pass over it.
   const bool as_stored = w_.values || (few_ && w_.halves);  // the kernel reads the weights where they lie
   // Weights that are not decoded are best read from end to end, as long as X stays in L2 meanwhile.
@@ -203,7 +224,7 @@ void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) c
         const int64_t row = panel_row(panel), entry = (panel * w_.cols + k0) * kPanel;
         const void* values = w_.halves ? static_cast<const void*>(w_.halves + entry) : w_.values + entry;
         if (!as_stored) {
-          decode_values(ctx, panel * blocks + b, entry, k * kPanel, tile);
+          decode_values(ctx, panel * blocks + b, entry, k * kPanel, tile.symbols, tile.values);
           values = tile.values;
         }
         const auto product = [&](GemmFn gemm, int64_t c, int64_t n) {
@@ -218,32 +239,85 @@ void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) c
   }
 }
 
-void MatmulOp::run_csr(const RunContext& ctx, int part, const Range& range) const {
+void MatmulOp::run_csr_few(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
-  const Tile tile(w_, largest_panel_, &bump);
-  const CsrFn csr = few_ ? ctx.kernels->csr_f32_few : ctx.kernels->csr_f32;
+  const Tile tile(w_, largest_panel_, blocks_, &bump);
   for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
-    const int64_t row = panel_row(panel), rows = panel_rows(panel);
+    const int64_t row = panel_row(panel), block = w_.block();
+    const auto rows = static_cast<int>(panel_rows(panel) / block);
     const int64_t first = w_.panel_start[panel], n = w_.panel_start[panel + 1] - first;
-    for (int64_t r = 0; r < rows; ++r) tile.counts[r] = row_count(row + r);
-    const void* deltas = tile.deltas;
-    if (!w_.deltas) decode_symbols(ctx, w_.delta_code, panel, n, tile.deltas);
-    else deltas = static_cast<const uint8_t*>(w_.deltas) + first * w_.delta_bits / 8;
-    const float* values = w_.values + first;
-    if (!w_.values) {
-      decode_values(ctx, panel, first, n, tile);
-      values = tile.values;
-    }
+    for (int64_t r = 0; r < rows; ++r) tile.counts[r] = row_count(row / block + r);
+    const uint8_t* in = deltas(ctx, panel, n, tile);
+    const float* values = w_.values ? w_.values + first * block : tile.values;
+    if (!w_.values) decode_values(ctx, panel, first * block, n * block, tile.symbols, tile.values);
     if (dot()) {
-      ctx.kernels->csr_f32_dot({static_cast<const uint8_t*>(deltas), values, tile.counts, static_cast<int>(rows),
-                                group_x(panel), out->row(row), out->plane, epilogue(row, 0)});
+      ctx.kernels->csr_f32_dot(
+          {in, values, tile.counts, rows, group_x(panel), out->row(row), out->plane, epilogue(row, 0)});
       continue;
     }
-    const ExpandColsFn expand = w_.delta_bits == 8 ? ctx.kernels->expand_cols_u8 : ctx.kernels->expand_cols_u16;
-    expand({deltas, tile.counts, static_cast<int>(rows), linear_ ? nullptr : offsets_.data(),
-            static_cast<int32_t>(source_->plane), tile.off});
-    csr({tile.off, values, tile.counts, static_cast<int>(rows), group_x(panel) + range.col, out->row(row) + range.col,
-         out->plane, static_cast<int>(range.col_end - range.col), static_cast<int>(w_.cols), epilogue(row, range.col)});
+    expand_cols(ctx)(
+        {in, tile.counts, rows, linear_ ? nullptr : offsets_.data(), static_cast<int32_t>(source_->plane), tile.off});
+    const CsrFewFn few = block > 1 ? ctx.kernels->bcsr_f32_few : ctx.kernels->csr_f32_few;
+    few({tile.off, values, tile.counts, rows, group_x(panel), out->row(row), out->plane, static_cast<int>(out->cols),
+         epilogue(row, 0)});
+  }
+}
+
+void MatmulOp::run_csr(const RunContext& ctx, int part, const Range& range) const {
+  Bump bump(ctx.thread_scratch(part));
+  const Tile tile(w_, largest_panel_, blocks_, &bump);
+  // Offsets count from X, or from its packed copy.
+  const bool table = !linear_ && !blocks_.packed;
+  const int64_t block = w_.block();
+  const auto stride = static_cast<int32_t>(blocks_.packed ? blocks_.tile : source_->plane);
+  for (int64_t panel = range.panel; panel < range.panel_end;) {
+    // As many panels of a group as are decoded together.
+    const int64_t row = panel_row(panel), first = w_.panel_start[panel], group = panel / w_.panels_per_group();
+    const float* x = group_x(panel);
+    int64_t rows = 0, entries = 0;
+    for (; panel < range.panel_end && panel / w_.panels_per_group() == group; ++panel) {
+      const int64_t start = w_.panel_start[panel], n = w_.panel_start[panel + 1] - start;
+      const int64_t more = panel_rows(panel) / block;
+      if (rows > 0 && (entries + n > blocks_.entries || rows + more > kDecodedRows)) break;
+      for (int64_t r = rows; r < rows + more; ++r) tile.counts[r] = row_count(row / block + r);
+      // Blocks of columns jump through the values, where no hardware prefetcher follows.
+      if (w_.values && blocks_.count > 1) prefetch(w_.values + start * block, n * block);
+      if (!w_.values) decode_values(ctx, panel, start * block, n * block, tile.symbols, tile.values + entries * block);
+      expand_cols(ctx)({deltas(ctx, panel, n, tile), tile.counts + rows, static_cast<int>(more),
+                        table ? offsets_.data() : nullptr, stride, tile.off + entries});
+      rows += more, entries += n;
+    }
+    multiply(ctx, tile, w_.values ? w_.values + first * block : tile.values, row, static_cast<int>(rows), x, range);
+  }
+}
+
+void MatmulOp::multiply(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows,
+                        const float* x, const Range& range) const {
+  const CsrFn product = w_.block() > 1 ? ctx.kernels->bcsr_f32 : ctx.kernels->csr_f32;
+  const int64_t count = blocks_.count, stride = blocks_.packed ? blocks_.tile : source_->plane;
+  uint32_t at = 0;
+  for (int r = 0; r < rows; ++r) {
+    tile.bounds[r] = at;
+    at += tile.counts[r];
+    tile.bounds[count * rows + r] = at;
+  }
+  for (int64_t b = 1; b < count; ++b) {
+    ctx.kernels->split_rows({tile.off, tile.bounds + (b - 1) * rows, tile.bounds + count * rows, rows,
+                             static_cast<int32_t>(b * blocks_.k * stride), tile.bounds + b * rows});
+  }
+  for (int64_t col = range.col; col < range.col_end; col += blocks_.tile) {
+    const auto cols = static_cast<int>(std::min(blocks_.tile, range.col_end - col));
+    for (int64_t b = 0; b < count; ++b) {
+      const int64_t k0 = b * blocks_.k, k = std::min(blocks_.k, w_.cols - k0);
+      const float* from = x + col;
+      if (blocks_.packed) {
+        ctx.kernels->pack_rows_f32(
+            {x + col, offsets_.data() + k0, static_cast<int>(k), cols, tile.packed, blocks_.tile});
+        from = tile.packed - k0 * blocks_.tile;  // so that the offsets of the block lie in the copy
+      }
+      product({tile.off, values, tile.bounds + b * rows, tile.bounds + (b + 1) * rows, rows, from, out->row(row) + col,
+               out->plane, cols, b == 0, b == count - 1, epilogue(row, col)});
+    }
   }
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ops/conv_shape.h"
+#include "ops/csr_blocks.h"
 #include "ops/op.h"
 
 namespace pyrt {
@@ -56,20 +57,27 @@ class MatmulOp : public Op {
  private:
   // What a thread decodes a panel to.
   struct Tile {
-    Tile(const Weights& w, int64_t largest_panel, Bump* bump) {
-      if (w.structure == Weights::kCsr) {
-        off = bump->take<int32_t>(largest_panel);
-        counts = bump->take<uint32_t>(std::min(w.panel_rows, w.rows));
-        if (!w.values) values = bump->take<float>(largest_panel);
+    Tile(const Weights& w, int64_t largest_panel, const CsrBlocks& blocks, Bump* bump) {
+      if (w.sparse()) {
+        const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
+        const int64_t block = w.block();  // values of an entry
+        const int64_t rows = std::min(std::max(w.panel_rows, kDecodedRows), w.rows);
+        if (blocks.packed) packed = bump->take<float>(blocks.k * blocks.tile);
+        off = bump->take<int32_t>(entries);
+        counts = bump->take<uint32_t>(rows);
+        bounds = bump->take<uint32_t>(rows * (blocks.count + 1));
+        if (!w.values) values = bump->take<float>(entries * block);
         if (!w.deltas) deltas = bump->take<uint8_t>(largest_panel);
-        if (w.book && !w.index) symbols = bump->take<uint8_t>(largest_panel);
+        if (w.book && !w.index) symbols = bump->take<uint8_t>(largest_panel * block);
       } else if (w.structure == Weights::kPanels && !w.values) {
         values = bump->take<float>(kBlockK * kPanel);
         if (w.book && !w.index) symbols = bump->take<uint8_t>(kBlockK * kPanel);
       }
     }
+    float* packed = nullptr;
     int32_t* off = nullptr;
     uint32_t* counts = nullptr;
+    uint32_t* bounds = nullptr;  // [blocks + 1][rows], where the entries of each block of columns start
     float* values = nullptr;
     uint8_t* deltas = nullptr;   // decoded, when they are Huffman-coded
     uint8_t* symbols = nullptr;  // decoded codebook indices
@@ -95,7 +103,7 @@ class MatmulOp : public Op {
   int64_t panel_rows(int64_t panel) const {
     return std::min(panel_height(), w_.rows_per_group() - panel % w_.panels_per_group() * panel_height());
   }
-  int64_t panel_height() const { return w_.structure == Weights::kCsr ? w_.panel_rows : kPanel; }
+  int64_t panel_height() const { return w_.sparse() ? w_.panel_rows : kPanel; }
   const float* group_x(int64_t panel) const {
     return source_->data + panel / w_.panels_per_group() * (source_->channels / w_.groups) * source_->plane;
   }
@@ -111,14 +119,26 @@ class MatmulOp : public Op {
 
   // Entries [first, first + n) of the tensor as f32; of a codebook they are chunk `chunk` of the stream if it is
   // Huffman-coded.
-  void decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, const Tile& tile) const;
+  void decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, uint8_t* symbols,
+                     float* values) const;
+  // The deltas of a panel, decoded if they have to be.
+  const uint8_t* deltas(const RunContext& ctx, int64_t panel, int64_t n, const Tile& tile) const;
+  ExpandColsFn expand_cols(const RunContext& ctx) const {
+    return w_.delta_bits == 8 ? ctx.kernels->expand_cols_u8 : ctx.kernels->expand_cols_u16;
+  }
 
   void run_panels(const RunContext& ctx, int part, const Range& range) const;
 
+  void run_csr_few(const RunContext& ctx, int part, const Range& range) const;
   void run_csr(const RunContext& ctx, int part, const Range& range) const;
+  // The decoded rows times the columns of the range, block by block.
+  void multiply(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows, const float* x,
+                const Range& range) const;
 
   // One column whose channels are neighbours: the sparse product needs no offsets.
-  bool dot() const { return linear_ && out->cols == 1 && source_->plane == 1 && w_.delta_bits == 8; }
+  bool dot() const {
+    return w_.structure == Weights::kCsr && linear_ && out->cols == 1 && source_->plane == 1 && w_.delta_bits == 8;
+  }
 
   uint32_t row_count(int64_t row) const;
 
@@ -139,6 +159,7 @@ class MatmulOp : public Op {
   bool linear_ = false;     // sparse and without taps or padding: offsets are multiples of the plane
   Node* source_ = nullptr;  // the input, or its phases
   int64_t largest_panel_ = 0;
+  CsrBlocks blocks_;
   std::vector<int32_t> offsets_;
 
   // Winograd only: the output in strips of tiles.

@@ -16,13 +16,13 @@ struct CodedStream {
 };
 
 struct Weights {
-  enum Structure { kRows = 1, kPanels = 2, kCsr = 3 };
+  enum Structure { kRows = 1, kPanels = 2, kCsr = 3, kBcsr = 4 };
 
   std::string name;
   std::string encoding;  // "csr8+codebook5+huffman", for people
   Structure structure = kRows;
   int64_t rows = 0, cols = 0, groups = 1;
-  int64_t panel_rows = 0;  // rows of a csr panel
+  int64_t panel_rows = 0;  // rows of a csr or bcsr panel
   uint64_t entries = 0, parameters = 0, bytes = 0;
 
   const float* values = nullptr;     // f32 values, or null
@@ -41,8 +41,10 @@ struct Weights {
   CodedStream delta_code;
 
   int64_t rows_per_group() const { return rows / groups; }
+  bool sparse() const { return structure == kCsr || structure == kBcsr; }
+  int64_t block() const { return structure == kBcsr ? 4 : 1; }  // rows that share their columns
   int64_t panels_per_group() const {
-    const int64_t n = structure == kCsr ? panel_rows : 16;
+    const int64_t n = sparse() ? panel_rows : 16;
     return (rows_per_group() + n - 1) / n;
   }
   bool vector_of(int64_t n) const { return structure == kRows && values && rows == n && cols == 1; }

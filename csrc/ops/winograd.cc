@@ -80,7 +80,7 @@ void MatmulOp::run_winograd(const RunContext& ctx) const {
 
 void MatmulOp::winograd_part(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
-  Tile tile(w_, largest_panel_, &bump);
+  const Tile tile(w_, largest_panel_, blocks_, &bump);
   const WinogradTile wino(*this, &bump);
   const int64_t channels = source_->channels, blocks = ceil_div(w_.cols, kBlockK);
   const int64_t w_stride = kChannels * kPanel + kPad, m_stride = kPanel * kPitch + kPad;
@@ -100,8 +100,8 @@ void MatmulOp::winograd_part(const RunContext& ctx, int part, const Range& range
       if (!w_.values) {
         for (int64_t b = 0; b < blocks; ++b) {
           const int64_t k0 = b * kBlockK, k = std::min(kBlockK, w_.cols - k0);
-          tile.values = wino.panel + k0 * kPanel;
-          decode_values(ctx, panel * blocks + b, (panel * w_.cols + k0) * kPanel, k * kPanel, tile);
+          decode_values(ctx, panel * blocks + b, (panel * w_.cols + k0) * kPanel, k * kPanel, tile.symbols,
+                        wino.panel + k0 * kPanel);
         }
         w = wino.panel;
       }

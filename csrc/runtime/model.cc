@@ -15,6 +15,7 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
   switch (static_cast<Structure>(t.structure)) {
     case Structure::kRows: text = "rows"; break;
     case Structure::kPanels: text = "dense"; break;
+    case Structure::kBcsr: text = "bcsr" + std::to_string(file.find_stream(t, StreamKind::kCols)->bits); break;
     case Structure::kCsr: text = "csr" + std::to_string(file.find_stream(t, StreamKind::kCols)->bits); break;
   }
   switch (static_cast<Values>(t.values)) {

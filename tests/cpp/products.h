@@ -237,12 +237,13 @@ void test_gemm(pyrt::GemmFn fn, bool few) {
 // How the entries of a sparse weight lie.
 enum class Pattern { kRandom, kEmpty, kDense, kOneRow, kEveryOther, kCount };
 
+// A row, or a block of rows with the same columns: then with the values of all of them for each column.
 struct SparseRow {
   std::vector<int> cols;
   std::vector<float> values;
 };
 
-inline std::vector<SparseRow> sparse_rows(Pattern pattern, int rows, int k) {
+inline std::vector<SparseRow> sparse_rows(Pattern pattern, int rows, int k, int block = 1) {
   std::vector<SparseRow> weight(static_cast<size_t>(rows));
   const double densities[] = {0.02, 0.1, 0.5};
   const double density = pattern == Pattern::kRandom ? densities[rng.below(3)] : 1;
@@ -254,7 +255,7 @@ inline std::vector<SparseRow> sparse_rows(Pattern pattern, int rows, int k) {
     for (int i = 0; i < k && !empty; ++i) {
       if (!rng.chance(density)) continue;
       row.cols.push_back(i);
-      row.values.push_back(rng.real(-1, 1));
+      for (int j = 0; j < block; ++j) row.values.push_back(rng.real(-1, 1));
     }
   }
   return weight;
@@ -262,11 +263,11 @@ inline std::vector<SparseRow> sparse_rows(Pattern pattern, int rows, int k) {
 
 // The parts of a sparse weight that all csr kernels share.
 struct SparseWeight {
-  explicit SparseWeight(const std::vector<SparseRow>& rows)
+  explicit SparseWeight(const std::vector<SparseRow>& rows, int block = 1)
       : counts(rows.size()),
         nnz(std::accumulate(rows.begin(), rows.end(), size_t{0},
                             [](size_t n, const SparseRow& row) { return n + row.cols.size(); })),
-        values(nnz) {
+        values(nnz * static_cast<size_t>(block)) {
     size_t at = 0;
     for (size_t r = 0; r < rows.size(); ++r) {
       counts[r] = static_cast<uint32_t>(rows[r].cols.size());
@@ -278,36 +279,141 @@ struct SparseWeight {
   Guarded<float> values;
 };
 
-inline void test_csr(pyrt::CsrFn fn, bool few) {
+// What `run(weight, w, x, off, y, tail)` computes for sparse weights of every pattern: a product with all their
+// entries.
+template <class Run>
+void sweep_csr(bool few, int block, const Run& run) {
   int pattern = 0;
   sweep_layers(few, [&](int rows, int k, int cols, const Finish& finish, bool specials) {
     pattern = (pattern + 1) % static_cast<int>(Pattern::kCount);
     if (rng.chance(0.05)) rows = 100;
     what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) + " pattern " +
            std::to_string(pattern);
-    const auto weight = sparse_rows(static_cast<Pattern>(pattern), rows, k);
-    SparseWeight w(weight);
+    const auto weight = sparse_rows(static_cast<Pattern>(pattern), rows, k, block);
+    SparseWeight w(weight, block);
     Columns x(k, cols, specials);
     Guarded<int32_t> off(w.nnz);
     size_t at = 0;
     for (const SparseRow& row : weight) {
       for (int col : row.cols) off[at++] = x.off()[col];
     }
-    Output y(rows, cols, writable_columns(few, cols), rng.below(20));
+    Output y(rows * block, cols, writable_columns(few, cols), rng.below(20));
     const Tail tail(finish, y);
-    const int distinct[] = {k, 1, 1 << 20};
-    fn({off.data(), w.values.data(), w.counts.data(), rows, x.x(), y.data(), y.stride(), cols, distinct[rng.below(3)],
-        tail.epilogue()});
-    for (int r = 0; r < rows; ++r) {
-      const SparseRow& row = weight[static_cast<size_t>(r)];
-      for (int c = 0; c < cols; ++c) {
-        Sum sum;
-        for (size_t i = 0; i < row.cols.size(); ++i) sum.add(row.values[i], x.x()[x.off()[row.cols[i]] + c]);
-        tail.check(y, r, c, sum);
+    run(weight, w, x, off, y, tail);
+  });
+}
+
+// block: rows that share their columns, 4 in the bcsr families.
+inline void test_csr(pyrt::CsrFn fn, int block) {
+  sweep_csr(
+      false, block,
+      [&](const std::vector<SparseRow>& weight, SparseWeight& w, Columns& x, Guarded<int32_t>& off, Output& y,
+          const Tail& tail) {
+        // One block of columns, or any of several: a part of each row.
+        const int blocks = rng.below(8);
+        const bool first = blocks != 1 && blocks != 2, last = blocks != 2 && blocks != 3;
+        const auto rows = static_cast<int>(weight.size());
+        Guarded<uint32_t> begin(weight.size()), end(weight.size());
+        std::vector<Sum> sums;
+        uint32_t start = 0;
+        for (int r = 0; r < rows * block; ++r) {
+          const auto b = static_cast<size_t>(r / block);
+          const SparseRow& row = weight[b];
+          const auto n = static_cast<uint32_t>(row.cols.size());
+          if (r % block == 0) {
+            begin[b] = start + (first ? 0 : static_cast<uint32_t>(rng.below(static_cast<int>(n) + 1)));
+            end[b] = last ? start + n
+                          : begin[b] + static_cast<uint32_t>(rng.below(static_cast<int>(start + n - begin[b]) + 1));
+          }
+          for (int c = 0; c < y.cols(); ++c) {
+            Sum sum;
+            if (!first) {
+              y.set(r, c, rng.real(-2, 2));
+              sum.add(y.at_double(r, c));
+            }
+            for (uint32_t i = begin[b] - start; i < end[b] - start; ++i) {
+              sum.add(row.values[static_cast<size_t>(i) * static_cast<size_t>(block) + static_cast<size_t>(r % block)],
+                      x.x()[x.off()[row.cols[i]] + c]);
+            }
+            sums.push_back(sum);
+          }
+          if (r % block == block - 1) start += n;
+        }
+        fn({off.data(), w.values.data(), begin.data(), end.data(), rows, x.x(), y.data(), y.stride(), y.cols(), first,
+            last, tail.epilogue()});
+        for (int r = 0; r < rows * block; ++r) {
+          for (int c = 0; c < y.cols(); ++c) {
+            const Sum& sum = sums[static_cast<size_t>(r * y.cols() + c)];
+            if (last) tail.check(y, r, c, sum);
+            else Tail::check_act({}, r, c, sum, y.at(r, c));
+          }
+        }
+        y.check_gaps(last ? tail.epilogue().mask : nullptr);
+      });
+}
+
+inline void test_csr_few(pyrt::CsrFewFn fn, int block) {
+  sweep_csr(true, block,
+            [&](const std::vector<SparseRow>& weight, SparseWeight& w, Columns& x, Guarded<int32_t>& off, Output& y,
+                const Tail& tail) {
+              const auto rows = static_cast<int>(weight.size());
+              fn({off.data(), w.values.data(), w.counts.data(), rows, x.x(), y.data(), y.stride(), y.cols(),
+                  tail.epilogue()});
+              for (int r = 0; r < rows * block; ++r) {
+                const SparseRow& row = weight[static_cast<size_t>(r / block)];
+                for (int c = 0; c < y.cols(); ++c) {
+                  Sum sum;
+                  for (size_t i = 0; i < row.cols.size(); ++i) {
+                    sum.add(row.values[i * static_cast<size_t>(block) + static_cast<size_t>(r % block)],
+                            x.x()[x.off()[row.cols[i]] + c]);
+                  }
+                  tail.check(y, r, c, sum);
+                }
+              }
+              y.check_gaps(tail.epilogue().mask);
+            });
+}
+
+inline void test_split_rows(pyrt::SplitRowsFn fn) {
+  for (int i = 0; i < 2000; ++i) {
+    const int rows = rng.between(1, 20), longest = rng.below(100);
+    what = "rows " + std::to_string(rows) + " longest " + std::to_string(longest);
+    Guarded<uint32_t> begin(static_cast<size_t>(rows)), end(static_cast<size_t>(rows)), at(static_cast<size_t>(rows));
+    std::vector<int32_t> all;
+    for (size_t r = 0; r < begin.size(); ++r) {
+      begin[r] = static_cast<uint32_t>(all.size());
+      const int n = rng.chance(0.2) ? 0 : rng.below(longest + 1);
+      for (int e = 0, last = -50; e < n; ++e) all.push_back(last += rng.between(1, 5));
+      end[r] = static_cast<uint32_t>(all.size());
+    }
+    Guarded<int32_t> off(all.size());
+    std::copy(all.begin(), all.end(), off.data());
+    const int32_t bound = rng.between(-60, 3 * longest);
+    fn({off.data(), begin.data(), end.data(), rows, bound, at.data()});
+    for (size_t r = 0; r < begin.size(); ++r) {
+      const auto found = std::lower_bound(all.begin() + begin[r], all.begin() + end[r], bound) - all.begin();
+      if (static_cast<int64_t>(at[r]) != found) {
+        fail("row %zu: %u instead of %td", r, at[r], static_cast<ptrdiff_t>(found));
       }
     }
-    y.check_gaps(tail.epilogue().mask);
-  });
+  }
+}
+
+inline void test_pack_rows(pyrt::PackRowsFn fn) {
+  for (int k : {0, 1, 2, 3, 4, 5, 9, 64, 100}) {
+    for (int cols : {1, 7, 16, 17, 31, 32, 33, 48, 63, 96}) {
+      what = "k " + std::to_string(k) + " cols " + std::to_string(cols);
+      Columns x(k, cols, false);
+      const int stride = round_up16(cols) + 16 * rng.below(3);
+      Output out(std::max(k, 1), cols, round_up16(cols), stride - round_up16(cols));
+      fn({x.x(), x.off(), k, cols, out.data(), stride});
+      for (int i = 0; i < k; ++i) {
+        for (int c = 0; c < cols; ++c) {
+          if (out.at(i, c) != x.x()[x.off()[i] + c]) fail("row %d, column %d", i, c);
+        }
+      }
+    }
+  }
 }
 
 inline void test_csr_dot(pyrt::CsrDotFn fn) {

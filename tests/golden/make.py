@@ -19,7 +19,7 @@ import pyrt_reader  # noqa: E402
 
 import converters  # noqa: E402
 from converters import format  # noqa: E402
-from converters.encodings import csr, panels, rows  # noqa: E402
+from converters.encodings import bcsr, csr, panels, rows  # noqa: E402
 from converters.encodings.stream import Encoded  # noqa: E402
 from converters.graph import NONE, RELU, Activation, Graph, Matrix, Op, Symbol, Value, Weight  # noqa: E402
 
@@ -53,6 +53,11 @@ def linear(path: Path) -> None:
         "panels_codebook": panels.encode(small, 1, "codebook", False),
         "panels_codebook_huffman": panels.encode(small, 1, "codebook", True),
     }
+    write_linear(path, encodings)
+
+
+def write_linear(path: Path, encodings: dict[str, Encoded]) -> None:
+    """Slices of one input of 700 features, each through a linear layer."""
     x = Value(("s0", 700), (2, 700), "x", 1)
     graph = Graph([BATCH], [x])
     for name, encoded in encodings.items():
@@ -67,6 +72,26 @@ def linear(path: Path) -> None:
         graph.outputs.append(y)
     weights = [op.weights[0] for op in graph.ops if op.weights]
     format.write(graph, dict(zip(weights, encodings.values(), strict=True)), path)
+
+
+def blocks(path: Path) -> None:
+    """One input through a linear layer of every encoding of rows in blocks, side by side."""
+    random = np.random.default_rng(7)
+    wide = np.repeat(matrix(3, 700, 0.01, 12, 7), 4, 0)
+    many = np.repeat(matrix(24, 300, 0.3, 4, 8), 4, 0) * random.choice([0.5, 1, 1, 2], (96, 300))
+    short, long = bcsr.collect(wide, 8), bcsr.collect(wide, 16)
+    many = many.astype(np.float32)
+    full = bcsr.collect(many, 8)
+    write_linear(
+        path,
+        {
+            "bcsr8": bcsr.encode(wide, 1, short, "f32", False),
+            "bcsr8_codebook": bcsr.encode(wide, 1, short, "codebook", False),
+            "bcsr8_f16_huffman": bcsr.encode(many, 1, full, "f16", True),
+            "bcsr8_codebook_huffman": bcsr.encode(many, 1, full, "codebook", True),  # several panels
+            "bcsr16": bcsr.encode(wide, 1, long, "f32", False),
+        },
+    )
 
 
 def conv(path: Path) -> None:
@@ -145,7 +170,12 @@ def ops(path: Path) -> None:
     converters.convert(AllOps(), torch.randn(2, 4, 7, 9), path, progress=False)
 
 
-GOLDEN = {"linear": (linear, (3, 700)), "conv": (conv, (1, 6, 7, 6)), "ops": (ops, (2, 4, 7, 9))}
+GOLDEN = {
+    "linear": (linear, (3, 700)),
+    "blocks": (blocks, (3, 700)),
+    "conv": (conv, (1, 6, 7, 6)),
+    "ops": (ops, (2, 4, 7, 9)),
+}
 
 
 def main() -> None:

@@ -71,6 +71,24 @@ def raw_csr() -> Pyrt:
     return file
 
 
+def blocks() -> Pyrt:
+    """x [1, 9] -> linear `fc` [12, 9], bcsr8+codebook+huffman in panels of eight rows -> y [1, 12]."""
+    file = Pyrt()
+    x, y = file.add_value("x", 2, 1, 1, [1, 9]), file.add_value("y", 2, 1, 2)
+    cols = huffman([2, 2, 2, 0, 3, 3], [[0, 4, 1], [1, 2]])
+    index = huffman([1, 2, 2], [[0, 1, 0, 0, 2, 0, 0, 0, 1, 1, 2, 0], [0, 0, 1, 2, 0, 1, 0, 2]])
+    rows = struct.pack("<3I", 0, 3, 5) + bytes([2, 1, 2])
+    book = struct.pack("<3f", -1, 0.5, 2)
+    streams = ("ROWS", rows, 8), ("COLS", cols, 8), ("BOOK", book, 32), ("INDEX", index, 2)
+    w = file.add_tensor("fc.weight", 12, 9, *streams, panel_rows=8)
+    file.tensors[w].structure, file.tensors[w].entries = 4, 20
+    for kind, count in (("COLS", 6), ("INDEX", 3)):
+        stream = file.stream("fc.weight", kind)
+        stream.coding, stream.count = 1, count
+    file.add_op("linear", "fc", [x], y, [w], RELU)
+    return file
+
+
 # Layout.
 
 
@@ -93,7 +111,7 @@ def layout() -> None:
     case("tail_added", seal(good + bytes(64)), "header: declares")
     raw("wrong_magic", "header: not a .pyrt file", 0, "B", 0x88)
     raw("major_2", r"header: format version 2\.0.*update", 8, "H", 2)
-    raw("minor_1", r"header: format version 1\.1.*update", 10, "H", 1)
+    raw("minor_2", r"header: format version 1\.2.*update", 10, "H", 2)
     raw("header_reserved", "header: reserved bytes are not zero", 40, "B", 1)
     raw("eight_sections", "header: 8 sections, expected 7", 24, "I", 8)
     raw("sections_swapped", "section SYMBOLS: missing or out of order", table["SYMBOLS"], "I", 3)
@@ -314,6 +332,17 @@ def tensors() -> None:
     )
     edited("coded_cols_16", where + "COLS: only 8-bit deltas", stream("COLS", coding=1), raw_csr)
     edited("values_size", where + "VALUES: wrong size", replace("VALUES", bytes(12)), raw_csr)
+
+    fours = where + "the rows of a bcsr group and panel, and its entries, come in fours"
+    edited("blocks_rows", fours, put("tensors", 0, rows=10), blocks)
+    edited("blocks_groups", fours, put("tensors", 0, groups=2), blocks)
+    edited("blocks_panel_rows", fours, put("tensors", 0, panel_rows=6), blocks)
+    edited("blocks_entries", fours, put("tensors", 0, entries=18), blocks)
+    edited("blocks_fewer", where + "ROWS: the counts do not add", put("tensors", 0, entries=16), blocks)
+    edited("blocks_size", where + "ROWS: wrong size", replace("ROWS", bytes(24)), blocks)
+    edited("blocks_cols", where + "COLS: row 0 reaches past", put("tensors", 0, cols=5), blocks)
+    short = huffman([1, 2, 2], [[0, 1, 0], [0, 0]])
+    edited("blocks_index", where + "INDEX: Huffman chunk 0 does not decode", replace("INDEX", short), blocks)
 
     edited("book_empty", where + "BOOK: needs 1 to 256", replace("BOOK", b"", count=0))
     edited("book_257", where + "BOOK: needs 1 to 256", replace("BOOK", bytes(4 * 257), count=257))
@@ -674,7 +703,9 @@ COMMITTED = [
     "half",
     "wrong_magic",
     "major_2",
-    "minor_1",
+    "blocks_entries",
+    "blocks_index",
+    "minor_2",
     "section_overlap",
     "section_hole",
     "section_offset_wraps",

@@ -1,73 +1,158 @@
-// Sparse rows times columns: every entry costs one broadcast and NV multiply-adds; no index arithmetic is left.
+// Sparse rows times columns: every entry costs one row of X, loaded as operand of the multiply-adds.
+//
+// Those loads are the limit, so nothing else is loaded that could be had otherwise: four weights come with one load
+// and are spread by shuffles, two offsets with one.
 #pragma once
 
-#include "kernels/simd/act.inl"
+#include <cstring>
+
+#include "kernels/csr/block.inl"
+#include "kernels/csr/finish.inl"
 
 namespace pyrt {
 namespace {
 
-// One pass over all rows for NV vectors of columns. U independent sums per vector hide the latency of the
+// One pass over all rows for NV vectors of columns from column 0. U independent sums per vector hide the latency of the
 // multiply-add (4 cycles, 2 a cycle: 8 in flight), which rows of a narrow tile could not fill.
 template <class V, int NV, int U>
-inline void csr_columns(const CsrArgs& a, int c0) {
-  const int32_t* off = a.off;
-  const float* val = a.val;
-  const float* x = a.x + c0;
-  for (int r = 0; r < a.rows; ++r) {
+inline void csr_tile(const CsrArgs& a) {
+  // Held in registers: the compiler must think that a store to y changes `a`.
+  const float *const x = a.x, *const all_values = a.val;
+  const int32_t* const all_off = a.off;
+  const uint32_t *const begin = a.begin, *const end = a.end;
+  const ptrdiff_t y_stride = a.y_stride;
+  const int rows = a.rows;
+  const bool first = a.first, last = a.last;
+  float* y = a.y;
+  const RowFinish<V> finish(a.epilogue);
+  for (int r = 0; r < rows; ++r, y += y_stride) {
+    const int32_t* off = all_off + begin[r];
+    const float* val = all_values + begin[r];
+    uint32_t n = end[r] - begin[r];
     typename V::reg acc[U][NV];
 #pragma GCC unroll 8
-    for (int u = 0; u < U; ++u)
+    for (int v = 0; v < NV; ++v) acc[0][v] = V::zero();
+    if (!first) {
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) acc[0][v] = V::load(y + v * V::width);
+    }
+#pragma GCC unroll 8
+    for (int u = 1; u < U; ++u)
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[u][v] = V::zero();
-    const uint32_t n = a.counts[r];
-    uint32_t i = 0;
-    for (; i + U <= n; i += U) {
+    const auto add = [&](typename V::reg* sums, typename V::reg w, int64_t at) __attribute__((always_inline)) {
+      const float* xk = x + at;
 #pragma GCC unroll 8
-      for (int u = 0; u < U; ++u) {
-        const auto w = V::set1(val[i + u]);
-        const float* xk = x + off[i + u];
-#pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) acc[u][v] = V::fma(w, V::load(xk + v * V::width), acc[u][v]);
-      }
+      for (int v = 0; v < NV; ++v) sums[v] = V::fma(w, V::load(xk + v * V::width), sums[v]);
+    };
+    const auto two_offsets = [&](const int32_t* p) {
+      int64_t pair;
+      std::memcpy(&pair, p, 8);
+      return pair;
+    };
+    for (; n >= 4; n -= 4, off += 4, val += 4) {
+      const auto w = V::load4(val);
+      const int64_t low = two_offsets(off), high = two_offsets(off + 2);
+      add(acc[0], V::template splat<0>(w), static_cast<int32_t>(low));
+      add(acc[1 % U], V::template splat<1>(w), low >> 32);
+      add(acc[2 % U], V::template splat<2>(w), static_cast<int32_t>(high));
+      add(acc[3 % U], V::template splat<3>(w), high >> 32);
     }
-    for (; i < n; ++i) {
-      const auto w = V::set1(val[i]);
-      const float* xk = x + off[i];
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) acc[0][v] = V::fma(w, V::load(xk + v * V::width), acc[0][v]);
+    if (n & 2) {
+      add(acc[0], V::set1(val[0]), off[0]);
+      add(acc[1 % U], V::set1(val[1]), off[1]);
+      off += 2, val += 2;
     }
-    off += n;
-    val += n;
+    if (n & 1) add(acc[0], V::set1(val[0]), off[0]);
 #pragma GCC unroll 8
     for (int u = 1; u < U; ++u)
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[0][v] = V::add(acc[0][v], acc[u][v]);
-    const RowStore<V> store(a.epilogue, r, a.y_stride);
-    float* y = a.y + r * a.y_stride + c0;
+    if (!last) {
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) V::store(y + v * V::width, store.finish(acc[0][v], c0 + v * V::width));
-    if (store.slow()) {
-      apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask ? a.epilogue.mask + c0 / 8 : nullptr);
+      for (int v = 0; v < NV; ++v) V::store(y + v * V::width, acc[0][v]);
+      continue;
     }
+    finish.template store<NV>(acc[0], r, y, y_stride);
+    if (finish.slow()) apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask);
   }
 }
 
-// `distinct` rows of X times the width of a tile should stay in L1, but a tile narrower than 4 vectors spends its
-// time on broadcasts.
+// Calls tile(columns from 0, vectors) for all columns, at most `widest` vectors at a time.
+template <class V, int widest, class Tile>
+inline void for_tiles(CsrArgs a, const Tile& tile) {
+  for (;;) {
+    const int left = (a.cols + V::width - 1) / V::width;
+    tile(a, left < widest ? left : widest);
+    if (left <= widest) return;
+    constexpr int done = widest * V::width;
+    a.cols -= done;
+    a.x += done;
+    a.y += done;
+    if (a.epilogue.residual) a.epilogue.residual += done;
+    if (a.epilogue.mask) a.epilogue.mask += done / 8;
+  }
+}
+
+// widest: 4, or 6 where there are 32 registers.
+template <class V, int widest>
+inline void csr(const CsrArgs& args) {
+  for_tiles<V, widest>(args, [](const CsrArgs& a, int vectors) {
+    if constexpr (widest > 4) {
+      if (vectors == 6) return csr_tile<V, 6, 2>(a);
+      if (vectors == 5) return csr_tile<V, 5, 2>(a);
+    }
+    if (vectors == 4) csr_tile<V, 4, 2>(a);
+    else if (vectors == 3) csr_tile<V, 3, 2>(a);
+    else if (vectors == 2) csr_tile<V, 2, 4>(a);
+    else csr_tile<V, 1, 4>(a);
+  });
+}
+
 template <class V>
-inline void csr(const CsrArgs& a) {
-  const int64_t l1_columns = cache_sizes().l1d / 4 / (a.distinct > 0 ? a.distinct : 1);
-  const int widest = l1_columns >= 8 * V::width ? 8 : 4;
-  int left = (a.cols + V::width - 1) / V::width;
-  int c0 = 0;
-  while (left > 0) {
-    const int take = left >= 8 && widest == 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    if (take == 8) csr_columns<V, 8, 1>(a, c0);
-    else if (take == 4) csr_columns<V, 4, 2>(a, c0);
-    else if (take == 2) csr_columns<V, 2, 4>(a, c0);
-    else csr_columns<V, 1, 8>(a, c0);
-    c0 += take * V::width;
-    left -= take;
+inline void split_rows(const SplitRowsArgs& a) {
+  for (int r = 0; r < a.rows; ++r) {
+    uint32_t at = a.begin[r];
+    while (at < a.end[r]) {
+      const int n = a.end[r] - at < V::width ? static_cast<int>(a.end[r] - at) : V::width;
+      const int below = __builtin_popcount(V::below(a.off + at, n, a.bound));
+      at += static_cast<uint32_t>(below);
+      if (below < n) break;
+    }
+    a.at[r] = at;
+  }
+}
+
+// Copies of NV vectors a row, four rows at a time so that loads that straddle cache lines overlap.
+template <class V, int NV>
+inline void pack_lines(const float* x, const int32_t* off, int k, float* out, ptrdiff_t stride) {
+  const auto copy = [&](int i, int count) __attribute__((always_inline)) {
+    typename V::reg v[4][NV];
+#pragma GCC unroll 4
+    for (int u = 0; u < count; ++u)
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) v[u][n] = V::load(x + off[i + u] + n * V::width);
+#pragma GCC unroll 4
+    for (int u = 0; u < count; ++u)
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) V::store(out + (i + u) * stride + n * V::width, v[u][n]);
+  };
+  int i = 0;
+  for (; i + 4 <= k; i += 4) copy(i, 4);
+  for (; i < k; ++i) copy(i, 1);
+}
+
+template <class V>
+inline void pack_rows(const PackRowsArgs& a) {
+  constexpr int vectors = 16 / V::width;
+  for (int c = 0; c < a.cols;) {
+    if (a.cols - c > 16 && V::width == 16) {
+      pack_lines<V, 2>(a.x + c, a.off, a.k, a.out + c, a.stride);
+      c += 32;
+    } else {
+      pack_lines<V, vectors>(a.x + c, a.off, a.k, a.out + c, a.stride);
+      c += 16;
+    }
   }
 }
 

@@ -17,6 +17,8 @@ float sum_lanes(__m256 v) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
+float lane(__m256 v, int i) { return _mm256_cvtss_f32(_mm256_permutevar8x32_ps(v, _mm256_set1_epi32(i))); }
+
 // x at four 16-bit distances.
 __m128 load4(const float* x, uint64_t at) {
   __m128 v = _mm_load_ss(x + (at & 0xffff));
@@ -27,9 +29,53 @@ __m128 load4(const float* x, uint64_t at) {
 
 }  // namespace
 
-void csr_f32_1x64__avx2(const CsrArgs& a) { csr<Avx2>(a); }
+void csr_f32_1x32__avx2(const CsrArgs& a) { csr<Avx2, 4>(a); }
+void bcsr_f32_4x16__avx2(const CsrArgs& args) {
+  for_tiles<Avx2, 2>(args, [](const CsrArgs& a, int vectors) {
+    if (vectors == 2) bcsr_tile<Avx2, 2>(a);
+    else bcsr_tile<Avx2, 1>(a);
+  });
+}
 
-void csr_f32_few_1x8__avx2(const CsrArgs& a) {
+// Four rows are the lanes, column after column: each entry costs the broadcast of an input.
+void bcsr_f32_few_4x1__avx2(const CsrFewArgs& a) {
+  const int32_t* off = a.off;
+  const float* val = a.val;
+  for (int r = 0; r < a.rows; ++r) {
+    const auto n = static_cast<int64_t>(a.counts[r]);
+    for (int c = 0; c < a.cols; ++c) {
+      const float* x = a.x + c;
+      __m128 acc[4];
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; ++u) acc[u] = _mm_setzero_ps();
+      int64_t i = 0;
+      for (; i + 4 <= n; i += 4) {
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; ++u) {
+          acc[u] = _mm_fmadd_ps(_mm_loadu_ps(val + 4 * (i + u)), _mm_set1_ps(x[off[i + u]]), acc[u]);
+        }
+      }
+      for (; i < n; ++i) acc[0] = _mm_fmadd_ps(_mm_loadu_ps(val + 4 * i), _mm_set1_ps(x[off[i]]), acc[0]);
+      float sums[4];
+      _mm_storeu_ps(sums, _mm_add_ps(_mm_add_ps(acc[0], acc[1]), _mm_add_ps(acc[2], acc[3])));
+      for (int j = 0; j < 4; ++j) {
+        const int row = 4 * r + j;
+        const RowStore<Avx2> store(a.epilogue, row, a.y_stride);
+        // The masks and residuals of a vector begin at its first column, so all columns up to c take part.
+        const __m256 sum = _mm256_set1_ps(sums[j]);
+        const __m256 result = store.finish_first(sum, 0, c + 1);
+        a.y[row * a.y_stride + c] = lane(result, c);
+      }
+    }
+    off += n;
+    val += 4 * n;
+  }
+}
+
+void split_rows_8__avx2(const SplitRowsArgs& a) { split_rows<Avx2>(a); }
+void pack_rows_f32_8__avx2(const PackRowsArgs& a) { pack_rows<Avx2>(a); }
+
+void csr_f32_few_1x8__avx2(const CsrFewArgs& a) {
   const int32_t* off = a.off;
   const float* val = a.val;
   for (int r = 0; r < a.rows; ++r) {

@@ -9,7 +9,19 @@
 
 namespace pyrt {
 
-void csr_f32_1x128__avx512(const CsrArgs& a) { csr<Avx512>(a); }
+void csr_f32_1x96__avx512(const CsrArgs& a) { csr<Avx512, 6>(a); }
+void bcsr_f32_4x96__avx512(const CsrArgs& args) {
+  for_tiles<Avx512, 6>(args, [](const CsrArgs& a, int vectors) {
+    if (vectors == 6) bcsr_tile<Avx512, 6>(a);
+    else if (vectors == 5) bcsr_tile<Avx512, 5>(a);
+    else if (vectors == 4) bcsr_tile<Avx512, 4>(a);
+    else if (vectors == 3) bcsr_tile<Avx512, 3>(a);
+    else if (vectors == 2) bcsr_tile<Avx512, 2>(a);
+    else bcsr_tile<Avx512, 1>(a);
+  });
+}
+void split_rows_16__avx512(const SplitRowsArgs& a) { split_rows<Avx512>(a); }
+void pack_rows_f32_16__avx512(const PackRowsArgs& a) { pack_rows<Avx512>(a); }
 
 }  // namespace pyrt
 

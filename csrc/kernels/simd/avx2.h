@@ -22,6 +22,12 @@ struct Avx2 {
   // From here on the value is in a register.
   static void pin(reg& v) { asm("" : "+x"(v)); }
   static void store(float* p, reg v) { _mm256_storeu_ps(p, v); }
+  // Four floats, repeated; and float j of the four in every lane.
+  static reg load4(const float* p) { return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)); }
+  template <int j>
+  static reg splat(reg four) {
+    return _mm256_permute_ps(four, j * 0x55);
+  }
   static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_ps(a, b, c); }
   static reg add(reg a, reg b) { return _mm256_add_ps(a, b); }
   static reg sub(reg a, reg b) { return _mm256_sub_ps(a, b); }
@@ -114,6 +120,12 @@ struct Avx2 {
   static reg load_first(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
   static void store_masked(float* p, reg v, mask m) { _mm256_maskstore_ps(p, m, v); }
   static void store_first(float* p, reg v, int n) { _mm256_maskstore_ps(p, first(n), v); }
+  // A bit for each of the first n <= 8 integers that is below `bound`.
+  static uint32_t below(const int32_t* p, int n, int32_t bound) {
+    const __m256i v = _mm256_maskload_epi32(p, first(n));
+    const __m256i less = _mm256_and_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(bound), v), first(n));
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(less)));
+  }
 };
 
 }  // namespace

@@ -27,6 +27,12 @@ struct Avx512 {
   // From here on the value is in a register.
   static void pin(reg& v) { asm("" : "+v"(v)); }
   static void store(float* p, reg v) { _mm512_storeu_ps(p, v); }
+  // Four floats, repeated; and float j of the four in every lane.
+  static reg load4(const float* p) { return _mm512_castps128_ps512(_mm_loadu_ps(p)); }
+  template <int j>
+  static reg splat(reg four) {
+    return _mm512_permutexvar_ps(_mm512_set1_epi32(j), four);
+  }
   static reg fma(reg a, reg b, reg c) { return _mm512_fmadd_ps(a, b, c); }
   static reg add(reg a, reg b) { return _mm512_add_ps(a, b); }
   static reg sub(reg a, reg b) { return _mm512_sub_ps(a, b); }
@@ -124,6 +130,10 @@ struct Avx512 {
   static reg load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static void store_masked(float* p, reg v, mask m) { _mm512_mask_storeu_ps(p, m, v); }
   static void store_first(float* p, reg v, int n) { _mm512_mask_storeu_ps(p, first(n), v); }
+  // A bit for each of the first n <= 16 integers that is below `bound`.
+  static uint32_t below(const int32_t* p, int n, int32_t bound) {
+    return _mm512_mask_cmplt_epi32_mask(first(n), _mm512_maskz_loadu_epi32(first(n), p), _mm512_set1_epi32(bound));
+  }
 };
 
 }  // namespace

@@ -1,0 +1,55 @@
+// How the sums of a row of a sparse product end: the epilogue, without a branch per vector.
+#pragma once
+
+#include "kernels/simd/act.inl"
+
+namespace pyrt {
+namespace {
+
+template <class V>
+class RowFinish {
+ public:
+  // A copy, since the compiler must think that a store to y changes the arguments.
+  explicit RowFinish(const Epilogue& e) : e_(e), clamp_(e.act.code == Act::kClamp), slow_(e.act.code > Act::kClamp) {
+    low_ = V::set1(clamp_ ? e.act.p0 : -std::numeric_limits<float>::infinity());
+    high_ = V::set1(clamp_ ? e.act.p1 : std::numeric_limits<float>::infinity());
+  }
+
+  template <int NV>
+  __attribute__((always_inline)) void store(typename V::reg* acc, int r, float* y, ptrdiff_t y_stride) const {
+    if (e_.scale) {
+      const auto scale = V::set1(e_.scale[r]);
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) acc[v] = V::mul(acc[v], scale);
+    }
+    if (e_.bias) {
+      const auto bias = V::set1(e_.bias[r]);
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) acc[v] = V::add(acc[v], bias);
+    }
+    if (e_.residual) {
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) acc[v] = V::add(acc[v], V::load(e_.residual + r * y_stride + v * V::width));
+    }
+    if (clamp_) {
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) acc[v] = V::min(high_, V::max(low_, acc[v]));
+    }
+    if (e_.mask && !slow_) {
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) acc[v] = V::apply_mask(V::load_mask(e_.mask, v * V::width), acc[v]);
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) V::store(y + v * V::width, acc[v]);
+  }
+  // A costly activation works on what has been stored: calling it among the sums would spill them.
+  bool slow() const { return slow_; }
+
+ private:
+  const Epilogue e_;
+  bool clamp_, slow_;
+  typename V::reg low_, high_;
+};
+
+}  // namespace
+}  // namespace pyrt

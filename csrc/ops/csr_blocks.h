@@ -1,0 +1,52 @@
+// How a sparse product with many columns is cut, so that what it reads of X stays in the L1 cache while many rows of W
+// pass over it (docs/decisions/csr-blocks.md).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "base/math.h"
+
+namespace pyrt {
+
+constexpr int64_t kDecodedRows = 4096;  // at a time, or a panel
+
+struct CsrBlocks {
+  int64_t tile = 16;        // columns of X done at a time
+  int64_t k = 0;            // columns of W done at a time
+  int64_t count = 1;        // blocks of k columns
+  bool packed = false;      // a block of X is copied side by side before use
+  int64_t entries = 16384;  // decoded at a time, a panel at least: their offsets and values stay in L2
+
+  // For `entries` in rows x k of a group, times `cols` columns. shifted: rows of X start anywhere, as those of the taps
+  // of a convolution do, and a vector load of them takes two cache lines.
+  static CsrBlocks choose(int64_t rows, int64_t k, int64_t entries, int64_t cols, bool shifted) {
+    constexpr int64_t kLine = 64, kColumns = 16;    // bytes of a cache line, floats in it
+    constexpr int64_t kWidest = 6, kNarrowest = 2;  // lines
+    // Fewer entries than that of a row in a block are not worth loading and storing its sums.
+    constexpr int64_t kFewest = 16;
+    constexpr int64_t kMoreEntries = 65536;  // where each time X is copied or read again
+    CsrBlocks b;
+    // A copied row is read once per row of W that has an entry in its column.
+    b.packed = shifted && std::min(entries, kMoreEntries) >= 3 * k;
+    if (b.packed) b.entries = kMoreEntries;
+    const int64_t l1 = cache_sizes().l1d, columns = ceil_div(cols, kColumns);
+    int64_t lines = (l1 * 5 / 6 / kLine + k / 2) / std::max<int64_t>(k, 1);
+    if (shifted && !b.packed) lines = 4;  // taps share what they read
+    lines = std::min(std::clamp(lines, kNarrowest, kWidest), columns);
+    lines = ceil_div(columns, ceil_div(columns, lines));  // tiles of about the same width
+    b.tile = lines * kColumns;
+    // To find the blocks in the rows of W takes time, too.
+    if (b.packed || (!shifted && columns >= 4 * lines)) {
+      const int64_t fit = std::max<int64_t>(l1 / (lines * kLine), 1);
+      b.count = std::min(ceil_div(k, fit), std::max<int64_t>(entries / std::max<int64_t>(rows, 1) / kFewest, 1));
+    }
+    if (b.count > 1) b.entries = kMoreEntries;
+    b.k = ceil_div(std::max<int64_t>(k, 1), std::max<int64_t>(b.count, 1));
+    b.count = std::max<int64_t>(ceil_div(k, b.k), 1);
+    return b;
+  }
+};
+
+}  // namespace pyrt
