@@ -13,8 +13,8 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
-from converters import capture, format, fuse, layout
-from converters.encodings.choose import Choice, Prefer, choose
+from converters import capture, format, fuse, integers, layout
+from converters.encodings.choose import INTEGER_ROLES, Choice, Prefer, choose
 from converters.encodings.stream import Encoded
 from converters.errors import ConvertError
 from converters.graph import Graph, Weight
@@ -62,6 +62,7 @@ def convert_exported(
         raise ConvertError(f"prefer must be 'size', 'speed' or 'auto', not {prefer!r}")
     graph = lower(capture.functional(program))
     fuse.fuse(graph)
+    integers.to_integers(graph)
     layout.assign(graph)
     chosen, tensors = _encode(graph, prefer, progress)
     report = Report(str(path), [layer_report(w, c) for w, c in chosen.items()], [*warnings, *graph.warnings])
@@ -103,7 +104,8 @@ def _encode(
     """Encodes every weight, equal ones once: the choices in file order, and the encoding of each weight."""
     same: dict[object, list[Weight]] = {}
     for weight in dict.fromkeys(w for op in graph.ops for w in op.weights):
-        weight.matrix = np.ascontiguousarray(weight.matrix, np.float32)
+        dtype = weight.matrix.dtype if weight.role in INTEGER_ROLES else np.float32
+        weight.matrix = np.ascontiguousarray(weight.matrix, dtype)
         digest = hashlib.blake2b(weight.matrix.data).digest()
         same.setdefault((weight.role, weight.groups, weight.matrix.shape, digest), []).append(weight)
     chosen: dict[Weight, Choice] = {}

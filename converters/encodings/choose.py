@@ -11,12 +11,13 @@ from typing import Literal, cast
 
 import numpy as np
 
-from converters.encodings import codebook, csr, panels, rows
+from converters.encodings import codebook, csr, integers, panels, rows
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
 
 Prefer = Literal["size", "speed", "auto"]
 
+INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector")
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
 SLACK = 1.25  # how much slower than the fastest encoding `auto` may be for fewer bytes
 
@@ -51,6 +52,9 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     size: fewest bytes. speed: least time by converters/costs.json. auto: fewest bytes among those that take
     at most 1.25 times the least time and no more than the dense f32 layout.
     """
+    if weight.role in INTEGER_ROLES:
+        nonzero = int(np.count_nonzero(weight.matrix))
+        return Choice(integers.encode(weight), nonzero, None, 0.0, "computed on as integers")
     matrix = np.asarray(weight.matrix, np.float32)
     nnz = int(np.count_nonzero(matrix))
     if weight.role in ("vector", "constant"):

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/huffman.h"
+#include "kernels/kernels.h"
 
 namespace pyrt {
 
@@ -27,6 +29,9 @@ struct Weights {
 
   const float* values = nullptr;     // f32 values, or null
   const uint16_t* halves = nullptr;  // f16 values, or null
+  const int8_t* int8s = nullptr;     // s8 values, or null
+  const int32_t* ints = nullptr;     // i32 values, or null
+  std::vector<Fit> fits;             // s8: of each panel, or group of 4 rows
   const float* book = nullptr;       // codebook, or null
   int book_size = 0;
   int index_bits = 0;
@@ -40,11 +45,15 @@ struct Weights {
   int delta_bits = 0;
   CodedStream delta_code;
 
+  // Sets `fits` of s8 values (ops/fit.cc).
+  void find_fits();
+
   int64_t rows_per_group() const { return rows / groups; }
   int64_t panels_per_group() const {
     const int64_t n = structure == kCsr ? panel_rows : 16;
     return (rows_per_group() + n - 1) / n;
   }
+  bool ints_of(int64_t n) const { return structure == kRows && ints && rows == n && cols == 1; }
   bool vector_of(int64_t n) const { return structure == kRows && values && rows == n && cols == 1; }
 };
 

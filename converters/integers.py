@@ -1,0 +1,324 @@
+"""Finds what can be computed on integers: fake-quantized activations become u8 values, and ops between them
+integer ops, whose arithmetic is section 4 of docs/format.md.
+
+A value `fake_quant` made has a twin in u8. An op whose inputs have twins and whose result goes into one
+`fake_quant` only is computed on the twins; whatever else reads the value gets it dequantized. So an op that has
+no integer form costs two conversions and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from converters.graph import NONE, Activation, Attr, Graph, Grid, Op, Quant, Value, Weight
+
+MAX_SUM = 2**31 - 1  # of an int32; a layer that might exceed it stays in float
+MAX_MULTIPLIER, MIN_MULTIPLIER = 2.0**80, 2.0**-80
+ADD = 0
+
+
+def to_integers(graph: Graph) -> None:
+    """Replaces all `fake_quant` ops of a fused graph."""
+    if any(op.quant for op in graph.ops):
+        graph.ops = _Pass(graph).run()
+
+
+class _Pass:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.readers = graph.consumers()
+        self.twins: dict[Value, Value] = {}
+        self.made = set(graph.inputs)  # what exists in f32
+        self.ops: list[Op] = []
+
+    def run(self) -> list[Op]:
+        rules: dict[str, Callable[[Op], bool]] = {
+            "fake_quant": self._fake_quant,
+            "conv2d": self._product,
+            "linear": self._product,
+            "binary": self._add,
+            "reduce": self._mean,
+            "adaptive_pool2d": self._mean,
+            "pool2d": self._moved,
+            "slice": self._moved,
+            "reshape": self._moved,
+            "pad": self._moved,
+            "concat": self._concat,
+            "unary": self._table,
+        }
+        for op in self.graph.ops:
+            if op.kind in rules and rules[op.kind](op):
+                continue
+            for value in op.inputs:
+                self._need_float(value)
+            self.ops.append(op)
+            self.made.add(op.output)
+        for value in self.graph.outputs:
+            self._need_float(value)
+        return _live(self.ops, self.graph.outputs)
+
+    # --- values ---
+
+    def _need_float(self, value: Value) -> None:
+        if value not in self.made:
+            self.ops.append(Op("dequantize", [self.twins[value]], value, name=value.name or "dequantize"))
+            self.made.add(value)
+
+    def _sink(self, value: Value) -> tuple[Quant, list[Value]] | None:
+        """The quantization that all readers of a value apply, and what they make."""
+        readers = self.readers.get(value, [])
+        quants = {op.quant for op in readers}
+        if value in self.graph.outputs or len(quants) != 1 or None in quants:
+            return None
+        (quant,) = quants
+        assert quant is not None
+        return quant, [op.output for op in readers]
+
+    def _emit(
+        self, op: Op, kind: str, inputs: list[Value], quant: Quant, attrs: dict[str, Attr], likes: list[Value]
+    ) -> Value:
+        """An op with u8 output, the twin of all `likes`."""
+        output = Value(likes[0].shape, likes[0].example, quant=quant)
+        layout = op.layout
+        self.ops.append(Op(kind, inputs, output, attrs, layout=layout, name=op.name, source=op.source))
+        self.twins.update(dict.fromkeys(likes, output))
+        return output
+
+    # --- ops; each says whether it took the op ---
+
+    def _fake_quant(self, op: Op) -> bool:
+        assert op.quant is not None
+        if op.output in self.twins:
+            return True
+        twin = self.twins.get(op.inputs[0])
+        if twin is None:
+            limits: dict[str, Attr] = {"low": op.quant.low, "high": op.quant.high}
+            self._emit(op, "quantize", [op.inputs[0]], op.quant, limits, [op.output])
+        elif twin.quant == op.quant:
+            self.twins[op.output] = twin
+        else:
+            self._lookup(op, twin, op.quant, NONE, [op.output])
+        return True
+
+    def _product(self, op: Op) -> bool:
+        weight, x = op.weights[0], self.twins.get(op.inputs[0])
+        if x is None or weight.grid is None or op.act.name not in ("none", "clamp"):
+            return False
+        depthwise = weight.role == "depthwise"
+        rows, channels = weight.grid.integers.shape[0], op.inputs[0].shape[op.layout or 1]
+        per_group = rows // weight.groups
+        if depthwise and per_group != 1:
+            return False
+        if not depthwise and weight.groups > 1 and (per_group % 4 or int(channels) // weight.groups % 4):
+            return False
+        sink = self._sink(op.output)
+        residual = [self.twins.get(v) for v in op.inputs[1:]]
+        if sink is None and (residual or op.act != NONE or depthwise) or None in residual:
+            return False
+        product = _Product.of(op, x, sink[0] if sink else None)
+        if product is None:
+            self.graph.warnings.append(f"{op.name}: its sums do not fit 32 bits, it is computed in float")
+            return False
+        taps = int(op.attrs.get("kh", 1)) * int(op.attrs.get("kw", 1))  # type: ignore[arg-type]
+        low, high = _limits(op.act, sink[0]) if sink else (0, 255)
+        attrs = op.attrs | {"residual_scale": 0.0, "low": low, "high": high}
+        inputs = [x]
+        if residual and sink:
+            (other,) = residual
+            assert other is not None and other.quant is not None
+            inputs.append(other)
+            attrs["residual_scale"] = _f32(other.quant.scale / sink[0].scale)
+        kind = "q" + op.kind
+        if sink:
+            self._emit(op, kind, inputs, sink[0], attrs, sink[1])
+        else:
+            self.ops.append(Op(kind, inputs, op.output, attrs, layout=op.layout, name=op.name, source=op.source))
+            self.made.add(op.output)
+        self.ops[-1].weights = product.weights(op, taps)
+        return True
+
+    def _add(self, op: Op) -> bool:
+        a, b = (self.twins.get(v) for v in op.inputs)
+        sink = self._sink(op.output)
+        if op.attrs["fn"] != ADD or a is None or b is None or sink is None or a.shape != b.shape:
+            return False
+        if op.act.name not in ("none", "clamp"):
+            return False
+        assert a.quant is not None and b.quant is not None
+        low, high = _limits(op.act, sink[0])
+        attrs: dict[str, Attr] = {
+            "a_scale": _f32(a.quant.scale / sink[0].scale),
+            "b_scale": _f32(b.quant.scale / sink[0].scale),
+            "low": low,
+            "high": high,
+        }
+        self._emit(op, "qadd", [a, b], sink[0], attrs, sink[1])
+        return True
+
+    def _mean(self, op: Op) -> bool:
+        x, sink = self.twins.get(op.inputs[0]), self._sink(op.output)
+        if x is None or sink is None or len(x.shape) != 4:
+            return False
+        if op.kind == "reduce":
+            if op.attrs["fn"] != 0 or op.attrs["axes"] != [2, 3]:
+                return False
+        elif (op.attrs["mode"], op.attrs["oh"], op.attrs["ow"]) != (1, 1, 1):
+            return False
+        assert x.quant is not None
+        quant, made = sink
+        attrs: dict[str, Attr] = {"scale": _f32(x.quant.scale / quant.scale), "low": quant.low, "high": quant.high}
+        mean = Value((*x.shape[:2], 1, 1), (*x.example[:2], 1, 1), quant=quant)
+        self.ops.append(Op("qmean", [x], mean, attrs, layout=1, name=op.name, source=op.source))
+        self.twins.update(dict.fromkeys(made, mean))
+        if op.output.rank == 2:
+            codes: dict[str, Attr] = {"dims": [-2, -3]}
+            self._emit(op, "reshape", [mean], quant, codes, made)
+        return True
+
+    def _moved(self, op: Op) -> bool:
+        """Ops that only choose among values, to which the quantization does not matter."""
+        x = self.twins.get(op.inputs[0])
+        if x is None or (op.kind == "pool2d" and op.attrs["mode"] != 0):
+            return False
+        if op.kind == "pad" and op.attrs["value"] != 0:
+            return False
+        assert x.quant is not None
+        self._emit(op, op.kind, [x], x.quant, op.attrs, [op.output])
+        return True
+
+    def _concat(self, op: Op) -> bool:
+        parts = [self.twins.get(v) for v in op.inputs]
+        quants = {part.quant for part in parts if part is not None}
+        if None in parts:
+            return False
+        if len(quants) == 1:
+            (quant,) = quants
+            assert quant is not None
+            self._emit(op, "concat", [p for p in parts if p], quant, op.attrs, [op.output])
+            return True
+        sink = self._sink(op.output)
+        if sink is None:
+            return False
+        inputs = [self._lookup(op, p, sink[0], NONE, [Value(p.shape, p.example)]) for p in parts if p]
+        self._emit(op, "concat", inputs, sink[0], op.attrs, sink[1])
+        return True
+
+    def _table(self, op: Op) -> bool:
+        x, sink = self.twins.get(op.inputs[0]), self._sink(op.output)
+        if x is None or sink is None or op.act.name not in FUNCTIONS:
+            return False
+        self._lookup(op, x, sink[0], op.act, sink[1])
+        return True
+
+    def _lookup(self, op: Op, x: Value, quant: Quant, act: Activation, likes: list[Value]) -> Value:
+        if x.quant == quant and act == NONE:
+            self.twins.update(dict.fromkeys(likes, x))
+            return x
+        assert x.quant is not None
+        table = _table_of(x.quant, quant, act)
+        words = np.frombuffer(table.tobytes(), "<i4").tolist()
+        return self._emit(op, "qtable", [x], quant, {"table": words}, likes)
+
+
+class _Product:
+    """The integers of a layer: s8 weights, i32 bias, f32 multipliers."""
+
+    def __init__(self, grid: Grid, bias: np.ndarray, multiplier: np.ndarray) -> None:
+        self.grid, self.bias, self.multiplier = grid, bias, multiplier
+
+    @staticmethod
+    def of(op: Op, x: Value, quant: Quant | None) -> _Product | None:
+        """None where a sum might not fit 32 bits."""
+        grid = op.weights[0].grid
+        assert grid is not None and x.quant is not None
+        integers, rows = grid.integers, len(grid.integers)
+        vectors = [w.matrix.astype(np.float64).reshape(rows) for w in op.weights[1:]]
+        bias = vectors[0] if vectors else np.zeros(rows)
+        step = x.quant.scale * grid.scale.reshape(rows) * (vectors[1] if len(vectors) > 1 else 1.0)
+        # A row without a scale is its bias, on whatever grid.
+        dead = (step == 0) | ~integers.any(1)
+        integers = np.where(dead[:, None], 0, integers).astype(np.int8)
+        step = np.where(dead, np.maximum(np.abs(bias), 1e-20) / 2**24, step)
+        whole = np.rint(bias / step) - x.quant.zero * integers.sum(1, dtype=np.int64)
+        reach = np.abs(whole) + 255.0 * np.abs(integers.astype(np.int64)).sum(1)
+        multiplier = (step / (quant.scale if quant else 1.0)).astype(np.float32)
+        fits = (np.abs(multiplier) >= MIN_MULTIPLIER) & (np.abs(multiplier) <= MAX_MULTIPLIER)
+        if not (reach <= MAX_SUM).all() or not fits.all():
+            return None
+        return _Product(Grid(integers, grid.scale), whole.astype(np.int32), multiplier)
+
+    def weights(self, op: Op, taps: int) -> list[Weight]:
+        first = op.weights[0]
+        integers, rows = self.grid.integers, len(self.grid.integers)
+        if first.role == "depthwise":
+            matrix, role = integers, "s8 depthwise"
+        else:
+            matrix, role = _in_fours(integers, taps), "s8 matrix"
+        bias = op.weights[1].name if len(op.weights) > 1 else f"{op.name}.bias"
+        return [
+            Weight(first.name, matrix, role, first.groups, first.columns, parameters=integers.size),  # type: ignore[arg-type]
+            Weight(bias, self.bias.reshape(rows, 1), "i32 vector"),
+            Weight(f"{op.name}.multiplier", self.multiplier.reshape(rows, 1), "vector"),
+        ]
+
+
+def _in_fours(integers: np.ndarray, taps: int) -> np.ndarray:
+    """s8 [M, C*taps] with columns (c, tap) as [M, ceil(C/4)*taps*4] with columns (c/4, tap, c%4)."""
+    rows, cols = integers.shape
+    channels = cols // taps
+    fours = -(-channels // 4)
+    padded = np.zeros((rows, 4 * fours, taps), np.int8)
+    padded[:, :channels] = integers.reshape(rows, channels, taps)
+    moved = padded.reshape(rows, fours, 4, taps).transpose(0, 1, 3, 2)
+    return np.ascontiguousarray(moved).reshape(rows, -1)
+
+
+def _f32(x: float) -> float:
+    return float(np.float32(min(max(x, MIN_MULTIPLIER), MAX_MULTIPLIER)))
+
+
+def _limits(act: Activation, quant: Quant) -> tuple[int, int]:
+    """The range of u8 that a clamp leaves."""
+    if act.name != "clamp":
+        return quant.low, quant.high
+    bounds = [np.rint(np.float64(p) / quant.scale) + quant.zero for p in (act.p0, act.p1)]
+    low, high = (int(np.clip(b, quant.low, quant.high)) for b in bounds)
+    return low, high
+
+
+FUNCTIONS: dict[str, Callable[[torch.Tensor, Activation], torch.Tensor]] = {
+    "none": lambda x, _: x,
+    "clamp": lambda x, a: x.clamp(a.p0, a.p1),
+    "leaky_relu": lambda x, a: F.leaky_relu(x, a.p0),
+    "sigmoid": lambda x, _: torch.sigmoid(x),
+    "tanh": lambda x, _: torch.tanh(x),
+    "silu": lambda x, _: F.silu(x),
+    "hardswish": lambda x, _: F.hardswish(x),
+    "hardsigmoid": lambda x, _: F.hardsigmoid(x),
+    "gelu": lambda x, _: F.gelu(x),
+    "gelu_tanh": lambda x, _: F.gelu(x, approximate="tanh"),
+    "elu": lambda x, a: F.elu(x, a.p0),
+    "abs": lambda x, _: x.abs(),
+    "mish": lambda x, _: F.mish(x),
+}
+
+
+def _table_of(source: Quant, target: Quant, act: Activation) -> np.ndarray:
+    """u8 [256]: what `target` makes of act of each value of `source`."""
+    q = torch.arange(256, dtype=torch.float32)
+    y = FUNCTIONS[act.name]((q - source.zero) * source.scale, act).numpy()
+    inverse = np.float32(1) / np.float32(target.scale)
+    return np.clip(np.rint(y * inverse) + target.zero, target.low, target.high).astype(np.uint8)
+
+
+def _live(ops: list[Op], outputs: list[Value]) -> list[Op]:
+    needed, kept = set(outputs), []
+    for op in reversed(ops):
+        if op.output in needed:
+            kept.append(op)
+            needed.update(op.inputs)
+    return kept[::-1]

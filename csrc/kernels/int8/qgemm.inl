@@ -1,0 +1,159 @@
+// u8 activations times s8 weights: a group of four weights is broadcast, X is streamed in columns of four channels, and
+// an R x NV*width tile of int32 sums stays in registers. Dot is how an instruction set multiplies fours.
+#pragma once
+
+#include "kernels/int8/store.inl"
+
+namespace pyrt {
+namespace {
+
+inline int load_four(const void* p) {
+  int v;
+  std::memcpy(&v, p, 4);
+  return v;
+}
+
+template <class V, int R, int NV>
+inline void store_tile(const QGemmArgs& a, const typename V::ireg (&acc)[R][NV], int r0, int c0) {
+  const QuantEpilogue& e = a.epilogue;
+  if (a.to_f32) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      if (r0 + r >= a.rows) break;
+      float* y = static_cast<float*>(a.y) + (r0 + r) * a.y_stride + c0;
+      const auto scale = V::set1(e.scale[r0 + r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) {
+        const auto s = V::mul(V::to_f32(acc[r][v]), scale);
+        V::store(y + v * V::width, e.mask ? V::apply_mask(V::load_mask(e.mask, c0 + v * V::width), s) : s);
+      }
+    }
+    return;
+  }
+  const BytePacker<V> packer(e.zero, e.low, e.high);
+#pragma GCC unroll 4
+  for (int g = 0; g < R / 4; ++g) {
+    const int r = r0 + 4 * g;
+    if (r >= a.rows) break;
+    const ptrdiff_t at = 4 * (r / 4 * a.y_stride + c0);
+    const auto scale = [&](int i) { return V::set1(r + i < a.rows ? e.scale[r + i] : 0.0f); };
+    const auto m0 = scale(0), m1 = scale(1), m2 = scale(2), m3 = scale(3);
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      const ptrdiff_t here = at + 4 * v * V::width;
+      auto s0 = V::mul(V::to_f32(acc[4 * g][v]), m0), s1 = V::mul(V::to_f32(acc[4 * g + 1][v]), m1);
+      auto s2 = V::mul(V::to_f32(acc[4 * g + 2][v]), m2), s3 = V::mul(V::to_f32(acc[4 * g + 3][v]), m3);
+      if (e.residual) {
+        const auto residual = V::iload(e.residual + here);
+        s0 = add_residual<V, 0>(e, residual, s0);
+        s1 = add_residual<V, 1>(e, residual, s1);
+        s2 = add_residual<V, 2>(e, residual, s2);
+        s3 = add_residual<V, 3>(e, residual, s3);
+      }
+      const auto bytes = V::transpose_4x4(packer.pack(s0, s1, s2, s3));
+      V::istore(static_cast<uint8_t*>(a.y) + here, packer.gaps(e.mask, c0 + v * V::width, bytes));
+    }
+  }
+}
+
+template <class V, class Dot, int R, int NV>
+inline void qgemm_tile(const QGemmArgs& a, int r0, int c0) {
+  typename V::ireg acc[R][NV];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    const auto bias = V::iset1(r0 + r < a.rows ? a.epilogue.bias[r0 + r] : 0);
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) acc[r][v] = bias;
+  }
+  const int8_t* w = a.w + 4 * r0;
+  const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
+  for (int k = 0; k + Dot::groups <= a.k; k += Dot::groups, w += Dot::groups * 64) {
+    typename Dot::X xv[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) xv[v] = Dot::columns(x + 4 * v * V::width, a.off + k);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const auto wr = Dot::row(w + 4 * r);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = Dot::add(acc[r][v], xv[v], wr);
+    }
+  }
+  if (Dot::groups > 1 && a.k % Dot::groups != 0) {
+    using Last = typename Dot::Single;
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      const auto xv = Last::columns(x + 4 * v * V::width, a.off + a.k - 1);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) acc[r][v] = Last::add(acc[r][v], xv, Last::row(w + 4 * r));
+    }
+  }
+  store_tile<V, R, NV>(a, acc, r0, c0);
+}
+
+template <class V, class Dot, int R, int NV>
+inline void qgemm_column(const QGemmArgs& a, int c0) {
+  for (int r0 = 0; r0 < a.rows; r0 += R) qgemm_tile<V, Dot, R, NV>(a, r0, c0);
+}
+
+// N columns (1..8): a column's four channels are broadcast and the vector runs over the panel's 16 rows.
+template <class V, class Dot, int N, int U>
+inline void qgemm_few_tile(const QGemmArgs& a, int c0) {
+  constexpr int H = kPanel / V::width, S = Dot::groups;
+  typename V::ireg acc[U][N][H];
+#pragma GCC unroll 8
+  for (int u = 0; u < U; ++u)
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n)
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) acc[u][n][h] = V::iset1(0);
+  const int8_t* w = a.w;
+  const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
+  int k = 0;
+  for (; k + U * S <= a.k; k += U * S, w += U * S * 64) {
+#pragma GCC unroll 8
+    for (int u = 0; u < U; ++u) {
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) {
+        const auto wh = Dot::panel(w + u * S * 64 + 4 * h * V::width);
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) {
+          acc[u][n][h] = Dot::add_panel(acc[u][n][h], wh, x + 4 * n, a.off + k + u * S);
+        }
+      }
+    }
+  }
+  using Last = typename Dot::Single;
+  for (; k < a.k; ++k, w += 64) {
+#pragma GCC unroll 2
+    for (int h = 0; h < H; ++h) {
+      const auto wh = Last::panel(w + 4 * h * V::width);
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) acc[0][n][h] = Last::add_panel(acc[0][n][h], wh, x + 4 * n, a.off + k);
+    }
+  }
+  int32_t sums[N][kPanel];
+#pragma GCC unroll 8
+  for (int n = 0; n < N; ++n)
+#pragma GCC unroll 2
+    for (int h = 0; h < H; ++h) {
+      auto sum = acc[0][n][h];
+#pragma GCC unroll 8
+      for (int u = 1; u < U; ++u) sum = V::iadd(sum, acc[u][n][h]);
+      V::istore(sums[n] + h * V::width, sum);
+    }
+  const QuantEpilogue& e = a.epilogue;
+  for (int n = 0; n < N; ++n) {
+    for (int r = 0; r < a.rows; ++r) {
+      if (a.to_f32) {
+        const float s = stored(e.mask, c0 + n) ? scaled(e, r, sums[n][r]) : 0.0f;
+        static_cast<float*>(a.y)[r * a.y_stride + c0 + n] = s;
+      } else {
+        const ptrdiff_t at = 4 * (r / 4 * a.y_stride + c0 + n) + r % 4;
+        static_cast<uint8_t*>(a.y)[at] = finish(e, r, c0 + n, at, sums[n][r]);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pyrt

@@ -1,0 +1,127 @@
+#if defined(__x86_64__)
+
+#include "kernels/kernels.h"
+
+#pragma GCC target("avx2,fma,f16c,bmi2")
+#include "kernels/simd/int8_avx2.h"
+// The templates use the vector type above.
+#include "kernels/int8/qdepthwise.inl"
+#include "kernels/int8/qgemm.inl"
+#include "kernels/int8/qpointwise.inl"
+
+namespace pyrt {
+
+void qdepthwise_u8__ref(const QDepthwiseArgs& a);
+
+namespace {
+
+using V = Int8Avx2;
+
+// vpmaddubsw adds two products in 16 bits and saturates. These three ways never let it: by the panel's Fit.
+
+// Two products fit.
+struct DotOne {
+  using Single = DotOne;
+  using X = __m256i;
+  static constexpr int groups = 1;
+  static X bytes(__m256i x) { return x; }
+  static __m256i weights(__m256i w) { return w; }
+  static X columns(const uint8_t* x, const int32_t* off) { return V::iload(x + 4 * static_cast<ptrdiff_t>(off[0])); }
+  static __m256i row(const int8_t* w) { return V::iset1(load_four(w)); }
+  static __m256i panel(const int8_t* w) { return V::iload(w); }
+  static __m256i add(__m256i acc, X x, __m256i w) {
+    return V::iadd(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1)));
+  }
+  static __m256i add_panel(__m256i acc, __m256i w, const uint8_t* x, const int32_t* off) {
+    return add(acc, V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[0]))), w);
+  }
+};
+
+// Four products fit: two groups share the widening.
+struct DotTwo {
+  using Single = DotOne;
+  struct X {
+    __m256i first, second;
+  };
+  static constexpr int groups = 2;
+  static X columns(const uint8_t* x, const int32_t* off) { return {DotOne::columns(x, off), DotOne::columns(x, off + 1)}; }
+  static X row(const int8_t* w) { return {DotOne::row(w), DotOne::row(w + 64)}; }
+  static X panel(const int8_t* w) { return {V::iload(w), V::iload(w + 64)}; }
+  static __m256i add(__m256i acc, const X& x, const X& w) {
+    const __m256i four =
+        _mm256_add_epi16(_mm256_maddubs_epi16(x.first, w.first), _mm256_maddubs_epi16(x.second, w.second));
+    return V::iadd(acc, _mm256_madd_epi16(four, _mm256_set1_epi16(1)));
+  }
+  static __m256i add_panel(__m256i acc, const X& w, const uint8_t* x, const int32_t* off) {
+    const auto four = [&](int i) { return V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[i]))); };
+    return add(acc, {four(0), four(1)}, w);
+  }
+};
+
+// Not even two: even and odd bytes are widened first, at about twice the cost.
+struct DotWide {
+  using Single = DotWide;
+  struct X {
+    __m256i even, odd;
+  };
+  static constexpr int groups = 1;
+  static X bytes(__m256i x) {
+    return {_mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srli_epi16(x, 8)};
+  }
+  static X weights(__m256i w) { return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)}; }
+  static X columns(const uint8_t* x, const int32_t* off) { return bytes(DotOne::columns(x, off)); }
+  static X row(const int8_t* w) { return weights(DotOne::row(w)); }
+  static X panel(const int8_t* w) { return weights(V::iload(w)); }
+  static __m256i add(__m256i acc, const X& x, const X& w) {
+    acc = V::iadd(acc, _mm256_madd_epi16(x.even, w.even));
+    return V::iadd(acc, _mm256_madd_epi16(x.odd, w.odd));
+  }
+  static __m256i add_panel(__m256i acc, const X& w, const uint8_t* x, const int32_t* off) {
+    return add(acc, bytes(V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[0])))), w);
+  }
+};
+
+template <class Dot>
+void qgemm(const QGemmArgs& a) {
+  int c0 = 0;
+  for (; c0 + 8 < a.cols; c0 += 16) qgemm_column<V, Dot, 4, 2>(a, c0);
+  for (; c0 < a.cols; c0 += 8) qgemm_column<V, Dot, 4, 1>(a, c0);
+}
+
+template <class Dot>
+void qgemm_few(const QGemmArgs& a) {
+  int c0 = 0;
+  for (; a.cols - c0 >= 4; c0 += 4) qgemm_few_tile<V, Dot, 4, 1>(a, c0);
+  switch (a.cols - c0) {
+    case 3: qgemm_few_tile<V, Dot, 3, 1>(a, c0); break;
+    case 2: qgemm_few_tile<V, Dot, 2, 1>(a, c0); break;
+    case 1: qgemm_few_tile<V, Dot, 1, 2>(a, c0); break;
+    default: break;
+  }
+}
+
+}  // namespace
+
+void qgemm_u8_4x16__avx2(const QGemmArgs& a) {
+  if (a.fit == Fit::kTwo) qgemm<DotTwo>(a);
+  else if (a.fit == Fit::kOne) qgemm<DotOne>(a);
+  else qgemm<DotWide>(a);
+}
+void qgemm_u8_few_16x4__avx2(const QGemmArgs& a) {
+  if (a.fit == Fit::kTwo) qgemm_few<DotTwo>(a);
+  else if (a.fit == Fit::kOne) qgemm_few<DotOne>(a);
+  else qgemm_few<DotWide>(a);
+}
+void qdepthwise_u8_4x8__avx2(const QDepthwiseArgs& a) {
+  if (a.cols <= kFewColumns) qdepthwise_u8__ref(a);
+  else if (a.fit == Fit::kNone) qdepthwise<V, DotWide>(a);
+  else qdepthwise<V, DotOne>(a);
+}
+void quantize_u8_4x8__avx2(const QuantizeArgs& a) { quantize<V>(a); }
+void dequantize_u8_4x8__avx2(const DequantizeArgs& a) { dequantize<V>(a); }
+void qadd_u8_4x8__avx2(const QAddArgs& a) { qadd<V>(a); }
+void max_u8_32__avx2(const MaxBytesArgs& a) { max_bytes<V>(a); }
+
+}  // namespace pyrt
+
+#endif
