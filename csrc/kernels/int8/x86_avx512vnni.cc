@@ -26,7 +26,11 @@ struct Dot {
   static X columns(const uint8_t* x, const int32_t* off) { return V::iload(x + 4 * static_cast<ptrdiff_t>(off[0])); }
   static __m512i row(const int8_t* w) { return V::iset1(load_four(w)); }
   static __m512i panel(const int8_t* w) { return V::iload(w); }
-  static __m512i add(__m512i acc, X x, __m512i w) { return _mm512_dpbusd_epi32(acc, x, w); }
+  // Not the intrinsic: GCC 12 copies and spills the sums around it.
+  static __m512i add(__m512i acc, X x, __m512i w) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
+    return acc;
+  }
   static __m512i add_panel(__m512i acc, __m512i w, const uint8_t* x, const int32_t* off) {
     return add(acc, V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[0]))), w);
   }
