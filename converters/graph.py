@@ -31,7 +31,9 @@ class Quant:
 
 @dataclass(eq=False)
 class Grid:
-    """The integers behind a weight: row r of the matrix is integers[r] * scale[r], s8 [M, K] and f64 [M, 1]."""
+    """The integers behind a weight: row r of the matrix is integers[r] * scale[r], s8 [M, K] and f64 [M,
+    1].
+    """
 
     integers: npt.NDArray[np.int8]
     scale: npt.NDArray[np.float64]

@@ -2,8 +2,8 @@
 integer ops, whose arithmetic is section 4 of docs/format.md.
 
 A value `fake_quant` made has a twin in u8. An op whose inputs have twins and whose result goes into one
-`fake_quant` only is computed on the twins; whatever else reads the value gets it dequantized. So an op that has
-no integer form costs two conversions and nothing else.
+`fake_quant` only is computed on the twins; whatever else reads the value gets it dequantized. So an op that
+has no integer form costs two conversions and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from converters.graph import NONE, Activation, Attr, Graph, Grid, Op, Quant, Value, Weight
+from converters.graph import NONE, Activation, Attr, Graph, Grid, Op, Quant, Role, Value, Weight
 
 MAX_SUM = 2**31 - 1  # of an int32; a layer that might exceed it stays in float
 MAX_MULTIPLIER, MIN_MULTIPLIER = 2.0**80, 2.0**-80
@@ -117,7 +117,7 @@ class _Pass:
             return False
         sink = self._sink(op.output)
         residual = [self.twins.get(v) for v in op.inputs[1:]]
-        if sink is None and (residual or op.act != NONE or depthwise) or None in residual:
+        if (sink is None and (residual or op.act != NONE or depthwise)) or None in residual:
             return False
         product = _Product.of(op, x, sink[0] if sink else None)
         if product is None:
@@ -136,7 +136,9 @@ class _Pass:
         if sink:
             self._emit(op, kind, inputs, sink[0], attrs, sink[1])
         else:
-            self.ops.append(Op(kind, inputs, op.output, attrs, layout=op.layout, name=op.name, source=op.source))
+            self.ops.append(
+                Op(kind, inputs, op.output, attrs, layout=op.layout, name=op.name, source=op.source)
+            )
             self.made.add(op.output)
         self.ops[-1].weights = product.weights(op, taps)
         return True
@@ -170,7 +172,11 @@ class _Pass:
             return False
         assert x.quant is not None
         quant, made = sink
-        attrs: dict[str, Attr] = {"scale": _f32(x.quant.scale / quant.scale), "low": quant.low, "high": quant.high}
+        attrs: dict[str, Attr] = {
+            "scale": _f32(x.quant.scale / quant.scale),
+            "low": quant.low,
+            "high": quant.high,
+        }
         mean = Value((*x.shape[:2], 1, 1), (*x.example[:2], 1, 1), quant=quant)
         self.ops.append(Op("qmean", [x], mean, attrs, layout=1, name=op.name, source=op.source))
         self.twins.update(dict.fromkeys(made, mean))
@@ -254,13 +260,11 @@ class _Product:
     def weights(self, op: Op, taps: int) -> list[Weight]:
         first = op.weights[0]
         integers, rows = self.grid.integers, len(self.grid.integers)
-        if first.role == "depthwise":
-            matrix, role = integers, "s8 depthwise"
-        else:
-            matrix, role = _in_fours(integers, taps), "s8 matrix"
+        role: Role = "s8 depthwise" if first.role == "depthwise" else "s8 matrix"
+        matrix = integers if role == "s8 depthwise" else _in_fours(integers, taps)
         bias = op.weights[1].name if len(op.weights) > 1 else f"{op.name}.bias"
         return [
-            Weight(first.name, matrix, role, first.groups, first.columns, parameters=integers.size),  # type: ignore[arg-type]
+            Weight(first.name, matrix, role, first.groups, first.columns, parameters=integers.size),
             Weight(bias, self.bias.reshape(rows, 1), "i32 vector"),
             Weight(f"{op.name}.multiplier", self.multiplier.reshape(rows, 1), "vector"),
         ]
@@ -312,7 +316,8 @@ def _table_of(source: Quant, target: Quant, act: Activation) -> np.ndarray:
     q = torch.arange(256, dtype=torch.float32)
     y = FUNCTIONS[act.name]((q - source.zero) * source.scale, act).numpy()
     inverse = np.float32(1) / np.float32(target.scale)
-    return np.clip(np.rint(y * inverse) + target.zero, target.low, target.high).astype(np.uint8)
+    table: np.ndarray = np.clip(np.rint(y * inverse) + target.zero, target.low, target.high)
+    return table.astype(np.uint8)
 
 
 def _live(ops: list[Op], outputs: list[Value]) -> list[Op]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyrt_integers
 import torch
 from torch.nn import functional as F
 
 SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STREAMS"]
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
 ROWS, PANELS, CSR = 1, 2, 3
-F32, CODEBOOK, F16 = 1, 2, 3
+F32, CODEBOOK, F16, S8, I32 = 1, 2, 3, 4, 5
 VALUES, BOOK, INDEX, ROW_TABLE, COLS = 1, 2, 3, 4, 5
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
@@ -41,6 +42,13 @@ OP_TABLE = {
     15: ("softmax", (1, 1), (0, 0), 2),
     16: ("interpolate", (1, 1), (0, 0), 6),
     17: ("constant", (0, 0), (1, 1), None),
+    18: ("quantize", (1, 1), (0, 0), 2),
+    19: ("dequantize", (1, 1), (0, 0), 0),
+    20: ("qlinear", (1, 2), (3, 3), 3),
+    21: ("qconv2d", (1, 2), (3, 3), 13),
+    22: ("qadd", (2, 2), (0, 0), 4),
+    23: ("qmean", (1, 1), (0, 0), 3),
+    24: ("qtable", (1, 1), (0, 0), 64),
 }
 
 
@@ -60,6 +68,9 @@ class Value:
     channel_axis: int
     role: int
     dims: list[int]
+    u8: bool = False
+    scale: float = 0.0
+    zero: int = 0
 
 
 @dataclass
@@ -140,7 +151,7 @@ def parse(data: bytes) -> File:
     magic, major, minor, table_crc, size, count = struct.unpack_from("<8sHHIQI", data)
     check(magic == b"\x89PYRT\r\n\x1a", "header", "magic")
     check(zlib.crc32(data[:60]) == struct.unpack_from("<I", data, 60)[0], "header", "CRC")
-    check(major == 1 and minor == 0, "header", "version")
+    check(major == 1 and minor <= 1, "header", "version")
     check(size == len(data), "header", "file size")
     check(not any(data[28:60]), "header", "reserved")
     check(count == 7 and len(data) >= 64 + 32 * count, "header", "section count")
@@ -198,8 +209,15 @@ def _symbols(data: bytes, text: Callable[[int], str]) -> list[tuple[str, int, in
 
 def _values(data: bytes, text: Callable[[int], str], words: np.ndarray, symbols: int) -> list[Value]:
     found = []
-    for name, dtype, rank, axis, role, dims, zero in struct.iter_unpack("<IBBbBII", data):
-        check(dtype == 1 and rank <= 6 and -1 <= axis < rank and role <= 2 and zero == 0, "VALUES", "fields")
+    for name, dtype, rank, axis, role, dims, quant in struct.iter_unpack("<IBBbBII", data):
+        check(dtype in (1, 2) and rank <= 6 and -1 <= axis < rank and role <= 2, "VALUES", "fields")
+        scale, zero_point = 0.0, 0
+        if dtype == 2:
+            check(role == 0 and axis >= 0 and quant + 2 <= words.size, "VALUES", "u8 values are internal")
+            scale, zero_point = float(words[quant : quant + 1].view("<f4")[0]), int(words[quant + 1])
+            check(2.0**-100 <= scale <= 2.0**100 and zero_point <= 255, "VALUES", "scale and zero point")
+        else:
+            check(quant == 0, "VALUES", "f32 has no quantization")
         sizes: list[int] = []
         if role == 1:
             check(dims + rank <= words.size, "VALUES", "dims inside WORDS")
@@ -208,7 +226,7 @@ def _values(data: bytes, text: Callable[[int], str], words: np.ndarray, symbols:
             check(all(v.role == 1 for v in found), "VALUES", "inputs come first")
         else:
             check(dims == 0, "VALUES", "dims of inputs only")
-        found.append(Value(text(name), rank, axis, role, sizes))
+        found.append(Value(text(name), rank, axis, role, sizes, dtype == 2, scale, zero_point))
     return found
 
 
@@ -231,7 +249,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 3 and 1 <= values <= 3, where, "structure and values")
+        check(1 <= structure <= 3 and 1 <= values <= 5, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
@@ -239,7 +257,12 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
         kinds += [BOOK, INDEX] if values == CODEBOOK else [VALUES]
         mine = streams[first : first + count]
         check([s.kind for s in mine] == kinds, where, "stream order")
-        check(structure != ROWS or (panel_rows == 0 and entries == rows * cols), where, "rows: entries")
+        stored = rows * cols
+        if values == S8:
+            check(structure != CSR and (structure == ROWS or cols % 4 == 0), where, "s8: fours of columns")
+            stored = -(-rows // 4) * 4 * -(-cols // 4) * 4
+        check(values != I32 or structure == ROWS, where, "i32: rows only")
+        check(structure != ROWS or (panel_rows == 0 and entries == stored), where, "rows: entries")
         if structure == PANELS:
             check(panel_rows == 16, where, "panels have 16 rows")
             check(entries == groups * -(-rows // groups // 16) * 16 * cols, where, "panels: entries")
@@ -313,6 +336,8 @@ def _decode(t: Tensor) -> np.ndarray:
         panels = t.groups * -(-t.rows // t.groups // 16)
         per_panel = [16 * min(256, t.cols - k) for k in range(0, t.cols, 256)]
         chunks = per_panel * panels
+    if t.values in (S8, I32):
+        return _integers(t, where)
     entries = _entry_values(t, chunks, where)
     if t.structure == ROWS:
         return entries.reshape(t.rows, t.cols)
@@ -325,6 +350,21 @@ def _decode(t: Tensor) -> np.ndarray:
     check(np.unique(row * t.cols + cols).size == cols.size, where, "one entry per place")
     dense[row, cols] = entries
     return dense
+
+
+def _integers(t: Tensor, where: str) -> np.ndarray:
+    """s8 [M, K] or i32 [M, 1], columns in the file's order."""
+    stream, bits = t.streams[VALUES], 8 if t.values == S8 else 32
+    check(stream.coding == RAW and stream.bits == bits and stream.count == 0, where, "VALUES fields")
+    check(stream.data.size == bits // 8 * t.entries, where, "VALUES size")
+    if t.values == I32:
+        return stream.data.view("<i4").reshape(t.rows, t.cols)
+    entries = stream.data.view(np.int8)
+    if t.structure == ROWS:
+        quads = entries.reshape(-(-t.rows // 4), -1, 4, 4).transpose(0, 2, 1, 3)
+        return quads.reshape(-(-t.rows // 4) * 4, -1)[: t.rows, : t.cols]
+    panels = entries.reshape(t.groups, -1, t.cols // 4, 16, 4).transpose(0, 1, 3, 2, 4)
+    return panels.reshape(t.groups, -1, t.cols)[:, : t.rows // t.groups].reshape(t.rows, t.cols)
 
 
 def _row_table(t: Tensor, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -452,7 +492,7 @@ def _chunk(data: bytes, n: int, decoder: Mapping[tuple[int, int], int], where: s
 def run(
     file: File, inputs: np.ndarray | Sequence[np.ndarray], dtype: torch.dtype = torch.float32
 ) -> dict[str, np.ndarray]:
-    """The outputs by name, computed with torch in `dtype`."""
+    """The outputs by name, computed with torch in `dtype`, on integers as docs/format.md says to the bit."""
     arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
     env: dict[int, torch.Tensor] = {}
     symbols: dict[int, int] = {}
@@ -471,6 +511,14 @@ def run(
                 check(size == expected, value.name, "size")
         env[number] = torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
     for op in file.ops:
+        values = [file.values[v] for v in op.inputs]
+        if file.values[op.output].u8 or any(v.u8 for v in values):
+            arrays = [env[v].numpy() for v in op.inputs]
+            tensors = [file.tensors[t] for t in op.tensors]
+            result = pyrt_integers.run(op, arrays, tensors, values, file.values[op.output])
+            y = torch.from_numpy(np.ascontiguousarray(result))
+            env[op.output] = y if y.dtype == torch.uint8 else y.to(dtype)
+            continue
         weights = [torch.from_numpy(np.array(file.dense(t))).to(dtype) for t in op.tensors]
         y = _run_op(op, [env[v] for v in op.inputs], weights, file)
         check(y.dim() == file.values[op.output].rank, op.name, "rank of the output")

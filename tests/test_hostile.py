@@ -72,7 +72,7 @@ def test_broken_rules_under_sanitizers(cpp_build_sanitized: Path, tmp_path: Path
 
 
 def test_the_files_before_they_are_broken_are_good() -> None:
-    for base in ("sparse", "dense", "raw_csr"):
+    for base in ("sparse", "dense", "raw_csr", "integer"):
         model = _core.load_bytes(MAKE[base]().build())
         (shape,) = pyruntime.Model(model).input_shapes()
         (y,) = model.infer([np.ones(shape, np.float32)])
@@ -120,6 +120,8 @@ def test_longer_than_declared() -> None:
 
 def test_every_header_bit() -> None:
     for bit in range(8 * 64):
+        if bit == 80:
+            continue  # version 1.1, which holds all that 1.0 does
         data = bytearray(GOLDEN["conv"])
         data[bit // 8] ^= 1 << bit % 8
         assert refusal(data).startswith("header: ")

@@ -8,8 +8,8 @@ distinct values, half precision) meanwhile. ``converters.convert`` then stores e
 
 from converters.compress.cluster import SharedWeights, cluster
 from converters.compress.half import Half, half
-from converters.compress.pipeline import deep_compression
 from converters.compress.integers import FakeQuantize, RowGrid
+from converters.compress.pipeline import deep_compression
 from converters.compress.prune import Mask, adopt_masks, cubic_sparsity, prune, sparsity_of
 from converters.compress.quantize import quantize
 

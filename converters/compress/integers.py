@@ -15,14 +15,17 @@ CLIPS = 40  # clipping ratios tried for each row
 
 
 def largest_integer(bits: int) -> int:
-    """7 bits are -64..64: two such products with u8 fit 16 bits, so no processor saturates. Others are 2^(b-1) - 1."""
+    """7 bits are -64..64: two such products with u8 fit 16 bits, so no processor saturates. Others are
+    2^(b-1) - 1.
+    """
     return 64 if bits == 7 else 2 ** (bits - 1) - 1
 
 
 class RowGrid(nn.Module):
     """Parametrization: row r of the weight lies on scale[r] * {-n..n}.
 
-    The scales cover the rows up to the clipping of the least squared error; in training they follow the weight.
+    The scales cover the rows up to the clipping of the least squared error; in training they follow the
+    weight.
     """
 
     scale: Tensor
@@ -45,7 +48,10 @@ class RowGrid(nn.Module):
             rounded = (rows / scale).round().clamp(-self.largest, self.largest) * scale
             error = ((rows - rounded) ** 2).sum(1, keepdim=True)
             better = error < best
-            best, clip = torch.where(better, error, best), torch.where(better, torch.full_like(clip, ratio), clip)
+            best, clip = (
+                torch.where(better, error, best),
+                torch.where(better, torch.full_like(clip, ratio), clip),
+            )
         return clip.flatten()
 
     def _scale(self, weight: Tensor) -> Tensor:
@@ -64,8 +70,9 @@ class RowGrid(nn.Module):
 class FakeQuantize(nn.Module):
     """An activation rounded to u8: scale * (q - zero_point), q in 0..255, one scale for the tensor.
 
-    Until `calibrate` it passes everything through; while `histogram` is set it looks at what passes. Scale and zero
-    point are numbers, which torch.export can take with a dynamic batch, and are saved with the state dict.
+    Until `calibrate` it passes everything through; while `histogram` is set it looks at what passes. Scale
+    and zero point are numbers, which torch.export can take with a dynamic batch, and are saved with the
+    state dict.
     """
 
     def __init__(self) -> None:

@@ -12,22 +12,32 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from converters.compress.integers import FakeQuantize
 
-ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
-CLAMPS = {nn.ReLU, nn.ReLU6, nn.Hardtanh, F.relu, F.relu6, F.hardtanh, torch.relu, torch.clamp, "relu", "relu_"}
-TABLES = {
+ADDS: set[object] = {operator.add, operator.iadd, torch.add, "add", "add_"}
+CLAMPS: set[object] = {
+    nn.ReLU,
+    nn.ReLU6,
+    nn.Hardtanh,
+    F.relu,
+    F.relu6,
+    F.hardtanh,
+    torch.relu,
+    torch.clamp,
+    "relu",
+    "relu_",
+}
+TABLES: set[object] = {
     *(nn.Hardswish, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Tanh, nn.LeakyReLU, nn.Hardsigmoid, nn.ELU, nn.Mish),
     *(F.hardswish, F.silu, F.gelu, F.leaky_relu, F.hardsigmoid, F.elu, F.mish),
     *(torch.sigmoid, torch.tanh, F.sigmoid, F.tanh, "sigmoid", "tanh"),
 }
-MEANS = {nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d, torch.mean, "mean"}
-MOVES = {
+MEANS: set[object] = {nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d, torch.mean, "mean"}
+MOVES: set[object] = {
     *(nn.MaxPool2d, nn.Flatten, nn.Dropout, nn.Identity, nn.ZeroPad2d),
     *(F.max_pool2d, torch.flatten, F.pad, F.dropout, operator.getitem),
     *("flatten", "view", "reshape", "contiguous", "squeeze", "unsqueeze"),
 }
-CATS = {torch.cat, torch.concat}
-WEIGHTED = {nn.Conv2d, nn.Linear}
-INTEGER = WEIGHTED | ADDS | TABLES | MEANS | CATS
+CATS: set[object] = {torch.cat, torch.concat}
+WEIGHTED: set[object] = {nn.Conv2d, nn.Linear}
 
 
 def fold_batch_norm(traced: fx.GraphModule) -> None:
@@ -86,7 +96,8 @@ class Placement:
 
     def _feeds_integers(self, node: fx.Node) -> bool:
         return any(
-            self._integer(user) or (self._in(user, MOVES) and self._feeds_integers(user)) for user in node.users
+            self._integer(user) or (self._in(user, MOVES) and self._feeds_integers(user))
+            for user in node.users
         )
 
     def _fused_into_add(self, node: fx.Node) -> bool:
@@ -94,7 +105,9 @@ class Placement:
         (user,) = node.users
         if not self._in(user, ADDS):
             return False
-        layers = [a for a in user.args if isinstance(a, fx.Node) and self._in(a, WEIGHTED) and len(a.users) == 1]
+        layers = [
+            a for a in user.args if isinstance(a, fx.Node) and self._in(a, WEIGHTED) and len(a.users) == 1
+        ]
         return node is max(layers, key=list(self.traced.graph.nodes).index)
 
     def _ends_chain(self, node: fx.Node) -> bool:
@@ -124,7 +137,7 @@ class Placement:
 
     def _share(self, cat: fx.Node) -> None:
         """One scale for all parts of a concat, which then moves bytes only."""
-        sources = [self._source(part) for part in cat.args[0]]  # type: ignore[union-attr, arg-type]
+        sources = [self._source(part) for part in cat.args[0]]  # type: ignore[union-attr]
         if any(source is None for source in sources):
             return
         first = sources[0]

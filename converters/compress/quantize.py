@@ -32,15 +32,16 @@ def quantize(
     """An integer version of `module`: what it returns computes, in float, what the converted file computes in
     integers, but for the rounding of sums.
 
-    module: float, traceable by torch.fx; it is not changed. calibration: batches of inputs, a tensor each or one
-    tensor per argument, seen twice. weight_bits: 2..8, for all layers or by name (7 for the rest); with 7 or less no
-    processor needs wider arithmetic. observer: how the range of an activation is chosen: "minmax", "percentile"
-    (99.99 %), "mse" (least squared error) or "entropy" (least divergence). skip: layers that stay in float.
-    bias_correction: undo the shift that rounded weights give to each channel's mean (Nagel et al., ICCV 2019).
+    module: float, traceable by torch.fx; it is not changed. calibration: batches of inputs, a tensor each or
+    one tensor per argument, seen twice. weight_bits: 2..8, for all layers or by name (7 for the rest); with
+    7 or less no processor needs wider arithmetic. observer: how the range of an activation is chosen:
+    "minmax", "percentile" (99.99 %), "mse" (least squared error) or "entropy" (least divergence). skip:
+    layers that stay in float. bias_correction: undo the shift that rounded weights give to each channel's
+    mean (Nagel et al., ICCV 2019).
 
-    Batch norm is folded into the layer before it. Linear and Conv2d layers, additions, concatenations, means and
-    activation functions between them compute on integers. The result trains like any module (quantization-aware
-    training, gradients straight through); its layers keep their names.
+    Batch norm is folded into the layer before it. Linear and Conv2d layers, additions, concatenations, means
+    and activation functions between them compute on integers. The result trains like any module
+    (quantization-aware training, gradients straight through); its layers keep their names.
 
     Raises ValueError if the module cannot be traced, has no layer to quantize, or a name or number is wrong.
     """
@@ -63,14 +64,16 @@ def quantize(
     layers = {name: layer for name, layer in layers.items() if name not in skip}
     if not layers:
         raise ValueError(f"{type(module).__name__} has no linear or conv2d layer to quantize")
-    given = dict(weight_bits) if isinstance(weight_bits, Mapping) else dict.fromkeys(layers, weight_bits)
+    given: dict[str, int] = (
+        dict(weight_bits) if isinstance(weight_bits, Mapping) else dict.fromkeys(layers, weight_bits)
+    )
     for name in given.keys() - layers.keys():
         raise ValueError(f"'{name}' is not a layer to quantize; there are: {', '.join(layers)}")
-    bits = per_layer("weight_bits", given, layers, lambda b: None if b in range(2, 9) else "must be 2 to 8")
+    bits = per_layer("weight_bits", given, layers, _check_bits)
     Placement(traced, skip).run()
     means = _calibrate(traced, batches, layers, observer, progress)
     for name, layer in layers.items():
-        weight = cast(Tensor, layer.weight)
+        weight = layer.weight
         grid = RowGrid(weight, bits.get(name, 7))
         if bias_correction:
             _correct_bias(layer, grid.eval(), means[name])
@@ -78,13 +81,17 @@ def quantize(
     return traced.eval()
 
 
+def _check_bits(bits: int) -> str | None:
+    return None if bits in range(2, 9) else "must be 2 to 8"
+
+
 def _trace(module: nn.Module) -> fx.GraphModule:
     try:
         return fx.symbolic_trace(copy.deepcopy(module).eval())
     except Exception as error:
         raise ValueError(
-            f"torch.fx cannot trace {type(module).__name__}: {error}; quantize needs a forward without branches "
-            "that depend on its inputs"
+            f"torch.fx cannot trace {type(module).__name__}: {error}; quantize needs a forward without "
+            "branches that depend on its inputs"
         ) from error
 
 

@@ -15,7 +15,15 @@ from converters import capture
 from converters.errors import ConvertError
 from converters.graph import Dim, Graph, Value
 from converters.lowering import elementwise, layers, pooling, quantization, shapes  # noqa: F401  (they register handlers)
-from converters.lowering.registry import CONSTANT_HANDLERS, HANDLERS, Constant, Context, Expanded, Unsupported
+from converters.lowering.registry import (
+    CONSTANT_HANDLERS,
+    HANDLERS,
+    Constant,
+    Context,
+    Expanded,
+    Quantized,
+    Unsupported,
+)
 
 HINTS = {
     "layer_norm": "layer norm is not in the format; use batch norm",
@@ -157,7 +165,9 @@ class _Lowering:
         # A Dim that stayed symbolic is text; so is an option like "same", which then comes with a Value.
         symbolic = any(isinstance(x, str) for x in self._sizes(node))
         random = torch.Tag.nondeterministic_seeded in node.target.tags  # type: ignore[union-attr]
-        return not symbolic and not random and not any(isinstance(x, (Value, Expanded)) for x in flat)
+        return (
+            not symbolic and not random and not any(isinstance(x, (Value, Expanded, Quantized)) for x in flat)
+        )
 
     def _sizes(self, node: torch.fx.Node) -> list[Dim]:
         return [capture.dim(n.meta["val"]) for n in node.all_input_nodes if n not in self.results]

@@ -20,12 +20,16 @@ def _quant(scale: Any, zero: Any, low: int, high: int) -> Quant:
     """The u8 form of a grid of at most 256 steps: q - low, so that signed ones become unsigned."""
     numbers = [x.tensor if isinstance(x, Constant) else x for x in (scale, zero)]
     if any(isinstance(x, torch.Tensor) and x.numel() != 1 for x in numbers):
-        raise Unsupported("activations are quantized with one scale for the whole tensor; weights may have one per row")
+        raise Unsupported(
+            "activations are quantized with one scale for the whole tensor; weights may have one per row"
+        )
     if any(isinstance(x, Value) for x in numbers):
         raise Unsupported("a scale computed from the input is not supported; calibrate it")
     step, point = np.float32(float(numbers[0])), int(numbers[1])
     if high - low > 255 or not low <= point <= high:
-        raise Unsupported(f"a range of {low} to {high} with zero point {point} is not one of 8 bits with an exact 0")
+        raise Unsupported(
+            f"a range of {low} to {high} with zero point {point} is not one of 8 bits with an exact 0"
+        )
     return Quant(float(step), point - low, 0, high - low)
 
 

@@ -9,7 +9,20 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from converters.graph import NONE, Activation, Attr, Dim, Graph, Grid, Op, Quant, Role, Value, Weight, reshape_codes
+from converters.graph import (
+    NONE,
+    Activation,
+    Attr,
+    Dim,
+    Graph,
+    Grid,
+    Op,
+    Quant,
+    Role,
+    Value,
+    Weight,
+    reshape_codes,
+)
 
 # A handler takes the arguments of the ATen schema in order: Value for what is computed, Constant for tensors
 # that are not, sizes as Dim, the rest as it is. It returns what the op returns.
@@ -106,7 +119,9 @@ class Context:
         """Appends an op; its output is shaped like the ATen op's first one unless `output` is given."""
         if output is None:
             output = Value(self.shapes[0], self.examples[0])
-        op = Op(kind, list(inputs), output, attrs or {}, list(weights), act, layout, self.name, self.source, quant)
+        op = Op(
+            kind, list(inputs), output, attrs or {}, list(weights), act, layout, self.name, self.source, quant
+        )
         self.graph.ops.append(op)
         return output
 

@@ -185,7 +185,7 @@ struct QGemmArgs {
   int k;
   Fit fit;
   const uint8_t* x;
-  void* y;             // u8: [ceil(rows/4)] groups of columns of 4; f32: [rows], f32(bias + sum)*scale, gaps zero
+  void* y;  // u8: [ceil(rows/4)] groups of columns of 4; f32: [rows], f32(bias + sum)*scale, gaps zero
   bool to_f32;
   ptrdiff_t y_stride;  // columns between groups (u8) or rows (f32)
   int rows;            // 1..16; of u8 the last group's channels past it are written too
@@ -234,8 +234,8 @@ struct DequantizeArgs {
 };
 using DequantizeFn = void (*)(const DequantizeArgs&);
 
-// y = clamp(rne(fma(f32(b - b_zero), b_scale, f32(a - a_zero)*a_scale)) + zero, low, high) over columns of 4; y may be a
-// or b. Writes exactly `cols`.
+// y = clamp(rne(fma(f32(b - b_zero), b_scale, f32(a - a_zero)*a_scale)) + zero, low, high) over columns of 4; y may be
+// a or b. Writes exactly `cols`.
 struct QAddArgs {
   const uint8_t *a, *b;
   uint8_t* y;

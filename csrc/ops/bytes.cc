@@ -1,7 +1,7 @@
 // The ops that move or compare u8 values and compute nothing new: concat, slice, reshape, pad and max pool.
 //
-// Channel c lies in byte c % 4 of the columns of plane c / 4. Where channels move by whole planes, columns are copied as
-// u32, else byte by byte.
+// Channel c lies in byte c % 4 of the columns of plane c / 4. Where channels move by whole planes, columns are copied
+// as u32, else byte by byte.
 #include "ops/op.h"
 
 namespace pyrt {
@@ -57,10 +57,10 @@ void copy_box(const Node& dst, const Node& src, const Box& box) {
   }
   for (int d = 0; d < rank; ++d) to[d] *= 4, from[d] *= 4;
   for (int64_t c = 0; c < channels; ++c) {
-    copy_columns(box, rank, axis, first_byte(dst) + channel_byte(dst, at + c) + 4 * to_at, to,
-                 static_cast<const uint8_t*>(first_byte(src)) + channel_byte(src, first + c * box.step[axis]) +
-                     4 * from_at,
-                 from);
+    copy_columns(
+        box, rank, axis, first_byte(dst) + channel_byte(dst, at + c) + 4 * to_at, to,
+        static_cast<const uint8_t*>(first_byte(src)) + channel_byte(src, first + c * box.step[axis]) + 4 * from_at,
+        from);
   }
 }
 
@@ -315,8 +315,7 @@ class MaxPoolBytes : public Op {
       return reinterpret_cast<const uint8_t*>(base + j * dw_ % sw_ * phase_ + j * dw_ / sw_);
     };
     std::memcpy(out->bytes(p, n, h), column(0), static_cast<size_t>(4 * out->width));
-    fold(
-        ctx, kw_ - 1, [&](int64_t j) { return column(j + 1); }, out->bytes(p, n, h), 4 * out->width);
+    fold(ctx, kw_ - 1, [&](int64_t j) { return column(j + 1); }, out->bytes(p, n, h), 4 * out->width);
   }
 
   int64_t kh_, kw_, sh_, sw_, ph_, pw_, dh_, dw_, phase_ = 0;

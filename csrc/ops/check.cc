@@ -7,9 +7,10 @@
 namespace pyrt {
 namespace {
 
-const char* const kNames[] = {"?",      "linear",          "conv2d",      "unary",   "binary",  "scalar",  "affine",
-                              "pool2d", "adaptive_pool2d", "concat",      "slice",   "reshape", "permute", "reduce",
-                              "pad",    "softmax",         "interpolate", "constant", "quantize", "dequantize", "qlinear", "qconv2d", "qadd", "qmean", "qtable"};
+const char* const kNames[] = {
+    "?",        "linear",     "conv2d",  "unary",   "binary", "scalar", "affine",  "pool2d",      "adaptive_pool2d",
+    "concat",   "slice",      "reshape", "permute", "reduce", "pad",    "softmax", "interpolate", "constant",
+    "quantize", "dequantize", "qlinear", "qconv2d", "qadd",   "qmean",  "qtable"};
 
 constexpr int kAny = -1;
 
@@ -18,10 +19,11 @@ struct Signature {
   int min_inputs, max_inputs, min_tensors, max_tensors, attrs;
 };
 const Signature kSignatures[] = {
-    {0, 0, 0, 0, 0},    {1, 2, 1, 3, 3},    {1, 2, 1, 3, 13},   {1, 1, 0, 0, 3},   {2, 2, 0, 0, 4}, {1, 1, 0, 0, 6},
-    {1, 1, 2, 2, 3},    {1, 1, 0, 0, 12},   {1, 1, 0, 0, 3},    {1, 255, 0, 0, 1}, {1, 1, 0, 0, 4}, {1, 1, 0, 0, kAny},
-    {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, 2},   {1, 1, 0, 0, 6}, {0, 0, 1, 1, kAny},
-    {1, 1, 0, 0, 2},    {1, 1, 0, 0, 0},    {1, 2, 3, 3, 3},    {1, 2, 3, 3, 13},  {2, 2, 0, 0, 4}, {1, 1, 0, 0, 3}, {1, 1, 0, 0, 64}};
+    {0, 0, 0, 0, 0}, {1, 2, 1, 3, 3},    {1, 2, 1, 3, 13},   {1, 1, 0, 0, 3},    {2, 2, 0, 0, 4},
+    {1, 1, 0, 0, 6}, {1, 1, 2, 2, 3},    {1, 1, 0, 0, 12},   {1, 1, 0, 0, 3},    {1, 255, 0, 0, 1},
+    {1, 1, 0, 0, 4}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny},
+    {1, 1, 0, 0, 2}, {1, 1, 0, 0, 6},    {0, 0, 1, 1, kAny}, {1, 1, 0, 0, 2},    {1, 1, 0, 0, 0},
+    {1, 2, 3, 3, 3}, {1, 2, 3, 3, 13},   {2, 2, 0, 0, 4},    {1, 1, 0, 0, 3},    {1, 1, 0, 0, 64}};
 
 class OpCheck {
  public:

@@ -171,7 +171,7 @@ std::unique_ptr<Op> make_pool(const OpSpec& spec);         // pool2d, adaptive_p
 std::unique_ptr<Op> make_shape(const OpSpec& spec);        // concat, slice, reshape, permute, pad, constant
 std::unique_ptr<Op> make_reduce(const OpSpec& spec);       // reduce, softmax
 std::unique_ptr<Op> make_interpolate(const OpSpec& spec);
-std::unique_ptr<Op> make_qmatmul(const OpSpec& spec);   // qlinear, qconv2d
+std::unique_ptr<Op> make_qmatmul(const OpSpec& spec);    // qlinear, qconv2d
 std::unique_ptr<Op> make_quantized(const OpSpec& spec);  // quantize, dequantize, qadd, qmean, qtable
 std::unique_ptr<Op> make_bytes(const OpSpec& spec);      // concat, slice, reshape, permute, pad, max pool of u8
 

@@ -169,11 +169,10 @@ class QMatmulOp : public Op {
       const int64_t end = planes * (part + 1) / parts;
       for (int64_t p = planes * part / parts; p < end; ++p) {
         if (out->mask) out->clear_margins(p, p + 1);
-        ctx.kernels->qdepthwise_u8({w_.int8s + p * round_up(taps, 4) * 4, offsets_.data(), static_cast<int>(taps),
-                                    w_.fits[static_cast<size_t>(p)],
-                                    static_cast<int>(std::min<int64_t>(4, out->channels - 4 * p)),
-                                    source_->bytes(p * phases), out->bytes(p), static_cast<int>(out->cols),
-                                    epilogue(4 * p, 0)});
+        ctx.kernels->qdepthwise_u8(
+            {w_.int8s + p * round_up(taps, 4) * 4, offsets_.data(), static_cast<int>(taps),
+             w_.fits[static_cast<size_t>(p)], static_cast<int>(std::min<int64_t>(4, out->channels - 4 * p)),
+             source_->bytes(p * phases), out->bytes(p), static_cast<int>(out->cols), epilogue(4 * p, 0)});
       }
     });
   }

@@ -10,9 +10,7 @@ void plane_range(int64_t planes, int part, int parts, int64_t* begin, int64_t* e
   *end = planes * (part + 1) / parts;
 }
 
-int channels_of(const Node& n, int64_t plane) {
-  return static_cast<int>(std::min<int64_t>(4, n.channels - 4 * plane));
-}
+int channels_of(const Node& n, int64_t plane) { return static_cast<int>(std::min<int64_t>(4, n.channels - 4 * plane)); }
 
 class QuantizeOp : public Op {
  public:

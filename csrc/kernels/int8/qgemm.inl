@@ -112,23 +112,24 @@ inline void qgemm_few_tile(const QGemmArgs& a, int c0) {
   for (; k + U * S <= a.k; k += U * S, w += U * S * 64) {
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u) {
+      typename Dot::X wu[H];
 #pragma GCC unroll 2
-      for (int h = 0; h < H; ++h) {
-        const auto wh = Dot::panel(w + u * S * 64 + 4 * h * V::width);
+      for (int h = 0; h < H; ++h) wu[h] = Dot::panel(w + u * S * 64 + 4 * h * V::width);
 #pragma GCC unroll 8
-        for (int n = 0; n < N; ++n) {
-          acc[u][n][h] = Dot::add_panel(acc[u][n][h], wh, x + 4 * n, a.off + k + u * S);
-        }
+      for (int n = 0; n < N; ++n) {
+        const auto xn = Dot::column(x + 4 * n, a.off + k + u * S);
+#pragma GCC unroll 2
+        for (int h = 0; h < H; ++h) acc[u][n][h] = Dot::add(acc[u][n][h], xn, wu[h]);
       }
     }
   }
   using Last = typename Dot::Single;
   for (; k < a.k; ++k, w += 64) {
-#pragma GCC unroll 2
-    for (int h = 0; h < H; ++h) {
-      const auto wh = Last::panel(w + 4 * h * V::width);
 #pragma GCC unroll 8
-      for (int n = 0; n < N; ++n) acc[0][n][h] = Last::add_panel(acc[0][n][h], wh, x + 4 * n, a.off + k);
+    for (int n = 0; n < N; ++n) {
+      const auto xn = Last::column(x + 4 * n, a.off + k);
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) acc[0][n][h] = Last::add(acc[0][n][h], xn, Last::panel(w + 4 * h * V::width));
     }
   }
   int32_t sums[N][kPanel];

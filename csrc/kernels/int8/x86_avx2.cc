@@ -19,6 +19,13 @@ using V = Int8Avx2;
 
 // vpmaddubsw adds two products in 16 bits and saturates. These three ways never let it: by the panel's Fit.
 
+// Sums of neighbours in 32 bits. The ones stay in memory: the tile needs all registers.
+alignas(32) constexpr int16_t kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+inline __m256i widen(__m256i v) {
+  __asm__("vpmaddwd %1, %0, %0" : "+x"(v) : "m"(kOnes));
+  return v;
+}
+
 // Two products fit.
 struct DotOne {
   using Single = DotOne;
@@ -29,11 +36,9 @@ struct DotOne {
   static X columns(const uint8_t* x, const int32_t* off) { return V::iload(x + 4 * static_cast<ptrdiff_t>(off[0])); }
   static __m256i row(const int8_t* w) { return V::iset1(load_four(w)); }
   static __m256i panel(const int8_t* w) { return V::iload(w); }
-  static __m256i add(__m256i acc, X x, __m256i w) {
-    return V::iadd(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1)));
-  }
-  static __m256i add_panel(__m256i acc, __m256i w, const uint8_t* x, const int32_t* off) {
-    return add(acc, V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[0]))), w);
+  static __m256i add(__m256i acc, X x, __m256i w) { return V::iadd(acc, widen(_mm256_maddubs_epi16(x, w))); }
+  static X column(const uint8_t* x, const int32_t* off) {
+    return V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[0])));
   }
 };
 
@@ -44,18 +49,17 @@ struct DotTwo {
     __m256i first, second;
   };
   static constexpr int groups = 2;
-  static X columns(const uint8_t* x, const int32_t* off) { return {DotOne::columns(x, off), DotOne::columns(x, off + 1)}; }
+  static X columns(const uint8_t* x, const int32_t* off) {
+    return {DotOne::columns(x, off), DotOne::columns(x, off + 1)};
+  }
   static X row(const int8_t* w) { return {DotOne::row(w), DotOne::row(w + 64)}; }
   static X panel(const int8_t* w) { return {V::iload(w), V::iload(w + 64)}; }
   static __m256i add(__m256i acc, const X& x, const X& w) {
     const __m256i four =
         _mm256_add_epi16(_mm256_maddubs_epi16(x.first, w.first), _mm256_maddubs_epi16(x.second, w.second));
-    return V::iadd(acc, _mm256_madd_epi16(four, _mm256_set1_epi16(1)));
+    return V::iadd(acc, widen(four));
   }
-  static __m256i add_panel(__m256i acc, const X& w, const uint8_t* x, const int32_t* off) {
-    const auto four = [&](int i) { return V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[i]))); };
-    return add(acc, {four(0), four(1)}, w);
-  }
+  static X column(const uint8_t* x, const int32_t* off) { return {DotOne::column(x, off), DotOne::column(x, off + 1)}; }
 };
 
 // Not even two: even and odd bytes are widened first, at about twice the cost.
@@ -65,9 +69,8 @@ struct DotWide {
     __m256i even, odd;
   };
   static constexpr int groups = 1;
-  static X bytes(__m256i x) {
-    return {_mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srli_epi16(x, 8)};
-  }
+  // By shifts: a mask would take a register.
+  static X bytes(__m256i x) { return {_mm256_srli_epi16(_mm256_slli_epi16(x, 8), 8), _mm256_srli_epi16(x, 8)}; }
   static X weights(__m256i w) { return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)}; }
   static X columns(const uint8_t* x, const int32_t* off) { return bytes(DotOne::columns(x, off)); }
   static X row(const int8_t* w) { return weights(DotOne::row(w)); }
@@ -76,9 +79,7 @@ struct DotWide {
     acc = V::iadd(acc, _mm256_madd_epi16(x.even, w.even));
     return V::iadd(acc, _mm256_madd_epi16(x.odd, w.odd));
   }
-  static __m256i add_panel(__m256i acc, const X& w, const uint8_t* x, const int32_t* off) {
-    return add(acc, bytes(V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[0])))), w);
-  }
+  static X column(const uint8_t* x, const int32_t* off) { return bytes(DotOne::column(x, off)); }
 };
 
 template <class Dot>

@@ -31,8 +31,8 @@ struct Dot {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
     return acc;
   }
-  static __m512i add_panel(__m512i acc, __m512i w, const uint8_t* x, const int32_t* off) {
-    return add(acc, V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[0]))), w);
+  static X column(const uint8_t* x, const int32_t* off) {
+    return V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[0])));
   }
 };
 

@@ -47,9 +47,7 @@ struct Int8Avx2 : Avx2 {
   static ireg blend(const uint8_t* mask, int64_t col, ireg gap, ireg v) {
     return _mm256_blendv_epi8(gap, v, load_mask(mask, col));
   }
-  static ireg iload_first(const void* p, int n) {
-    return _mm256_maskload_epi32(static_cast<const int*>(p), first(n));
-  }
+  static ireg iload_first(const void* p, int n) { return _mm256_maskload_epi32(static_cast<const int*>(p), first(n)); }
   static void istore_first(void* p, ireg v, int n) { _mm256_maskstore_epi32(static_cast<int*>(p), first(n), v); }
 };
 

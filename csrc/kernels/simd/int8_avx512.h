@@ -15,9 +15,7 @@ struct Int8Avx512 : Avx512 {
   static ireg bset1(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
   static ireg wset1(int v) { return _mm512_set1_epi16(static_cast<short>(v)); }
   // 16 bytes repeated in every 128-bit lane.
-  static ireg repeat(const void* p) {
-    return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p)));
-  }
+  static ireg repeat(const void* p) { return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   static ireg iadd(ireg a, ireg b) { return _mm512_add_epi32(a, b); }
   static ireg isub(ireg a, ireg b) { return _mm512_sub_epi32(a, b); }
   static reg to_f32(ireg v) { return _mm512_cvtepi32_ps(v); }
