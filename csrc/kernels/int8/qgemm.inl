@@ -68,6 +68,7 @@ inline void qgemm_tile(const QGemmArgs& a, int r0, int c0) {
   const int8_t* w = a.w + 4 * r0;
   const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
   for (int k = 0; k + Dot::groups <= a.k; k += Dot::groups, w += Dot::groups * 64) {
+    __builtin_prefetch(w + 64 * 64);  // the hardware does not look past a 4 KB page
     typename Dot::X xv[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) xv[v] = Dot::columns(x + 4 * v * V::width, a.off + k);
