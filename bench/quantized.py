@@ -4,12 +4,12 @@
     python bench/quantized.py --only nets --threads 2
     python bench/quantized.py --filter 256x64
 
-The engines take turns (bench/compare.py); a time is the median of all calls in ms. fp32 is the better of torch and
-onnxruntime; int8 of torch (static, eager, x86 backend) and onnxruntime (dynamic, and static QDQ with per-channel
-weights). "x fp32" and "x int8" are their times over ours. layer: our layer alone, without copying and rounding input
-and output, as in a net; "its x" is the better int8 time over that. "x own": our fp32 time over our int8 time, of the
-layer alone where there is one. error: root mean square over that of the fp32 output, ours and the larger one of the
-others.
+The engines take turns (bench/compare.py); a time is the median of all calls in ms. fp32 is the better of
+torch and onnxruntime; int8 of torch (static, eager, x86 backend) and onnxruntime (dynamic, and static QDQ
+with per-channel weights). "x fp32" and "x int8" are their times over ours. layer: our layer alone, without
+copying and rounding input and output, as in a net; "its x" is the better int8 time over that. "x own": our
+fp32 time over our int8 time, of the layer alone where there is one. error: root mean square over that of the
+fp32 output, ours and the larger one of the others.
 """
 
 # ruff: noqa: E402
@@ -47,7 +47,7 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from tqdm import tqdm
 
 from bench import engines
-from bench.cases import DEPTHWISE, DENSE, PLANES, Case, whole_nets
+from bench.cases import DENSE, DEPTHWISE, PLANES, Case, whole_nets
 from bench.compare import alternate
 from converters.compress import FakeQuantize, quantize
 

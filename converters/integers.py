@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from converters.graph import NONE, Activation, Attr, Graph, Grid, Op, Quant, Role, Value, Weight
+from converters.graph import NONE, Activation, Attr, Graph, Op, Quant, Role, Value, Weight
 
 MAX_SUM = 2**31 - 1  # of an int32; a layer that might exceed it stays in float
 MAX_MULTIPLIER, MIN_MULTIPLIER = 2.0**80, 2.0**-80
@@ -119,8 +119,9 @@ class _Pass:
         residual = [self.twins.get(v) for v in op.inputs[1:]]
         if (sink is None and (residual or op.act != NONE or depthwise)) or None in residual:
             return False
-        product = _Product.of(op, x, sink[0] if sink else None)
-        if product is None:
+        assert x.quant is not None
+        product = _Product(op, x.quant, sink[0].scale if sink else 1.0)
+        if not product.fits():
             self.graph.warnings.append(f"{op.name}: its sums do not fit 32 bits, it is computed in float")
             return False
         taps = int(op.attrs.get("kh", 1)) * int(op.attrs.get("kw", 1))  # type: ignore[arg-type]
@@ -231,42 +232,34 @@ class _Pass:
 
 
 class _Product:
-    """The integers of a layer: s8 weights, i32 bias, f32 multipliers."""
+    """The numbers of a layer: s8 weights, i32 shift, f32 multiplier and bias."""
 
-    def __init__(self, grid: Grid, bias: np.ndarray, multiplier: np.ndarray) -> None:
-        self.grid, self.bias, self.multiplier = grid, bias, multiplier
-
-    @staticmethod
-    def of(op: Op, x: Value, quant: Quant | None) -> _Product | None:
-        """None where a sum might not fit 32 bits."""
+    def __init__(self, op: Op, x: Quant, step: float) -> None:
         grid = op.weights[0].grid
-        assert grid is not None and x.quant is not None
-        integers, rows = grid.integers, len(grid.integers)
+        assert grid is not None
+        rows = len(grid.integers)
         vectors = [w.matrix.astype(np.float64).reshape(rows) for w in op.weights[1:]]
-        bias = vectors[0] if vectors else np.zeros(rows)
-        step = x.quant.scale * grid.scale.reshape(rows) * (vectors[1] if len(vectors) > 1 else 1.0)
-        # A row without a scale is its bias, on whatever grid.
-        dead = (step == 0) | ~integers.any(1)
-        integers = np.where(dead[:, None], 0, integers).astype(np.int8)
-        step = np.where(dead, np.maximum(np.abs(bias), 1e-20) / 2**24, step)
-        whole = np.rint(bias / step) - x.quant.zero * integers.sum(1, dtype=np.int64)
-        reach = np.abs(whole) + 255.0 * np.abs(integers.astype(np.int64)).sum(1)
-        multiplier = (step / (quant.scale if quant else 1.0)).astype(np.float32)
-        fits = (np.abs(multiplier) >= MIN_MULTIPLIER) & (np.abs(multiplier) <= MAX_MULTIPLIER)
-        if not (reach <= MAX_SUM).all() or not fits.all():
-            return None
-        return _Product(Grid(integers, grid.scale), whole.astype(np.int32), multiplier)
+        scale = vectors[1] if len(vectors) > 1 else np.ones(rows)
+        self.integers = grid.integers
+        self.shift = -x.zero * grid.integers.sum(1, dtype=np.int64)
+        self.multiplier = _in_range(x.scale * grid.scale.reshape(rows) * scale / step)
+        self.bias = _in_range((vectors[0] if vectors else np.zeros(rows)) / step)
+
+    def fits(self) -> bool:
+        """Whether no sum needs more than 32 bits."""
+        reach = np.abs(self.shift) + 255 * np.abs(self.integers.astype(np.int64)).sum(1)
+        return bool((reach <= MAX_SUM).all())
 
     def weights(self, op: Op, taps: int) -> list[Weight]:
-        first = op.weights[0]
-        integers, rows = self.grid.integers, len(self.grid.integers)
+        first, size = op.weights[0], self.integers.size
         role: Role = "s8 depthwise" if first.role == "depthwise" else "s8 matrix"
-        matrix = integers if role == "s8 depthwise" else _in_fours(integers, taps)
+        matrix = self.integers if role == "s8 depthwise" else _in_fours(self.integers, taps)
         bias = op.weights[1].name if len(op.weights) > 1 else f"{op.name}.bias"
         return [
-            Weight(first.name, matrix, role, first.groups, first.columns, parameters=integers.size),
-            Weight(bias, self.bias.reshape(rows, 1), "i32 vector"),
-            Weight(f"{op.name}.multiplier", self.multiplier.reshape(rows, 1), "vector"),
+            Weight(first.name, matrix, role, first.groups, first.columns, parameters=size),
+            Weight(f"{op.name}.shift", self.shift.astype(np.int32)[:, None], "i32 vector"),
+            Weight(f"{op.name}.multiplier", self.multiplier[:, None], "vector"),
+            Weight(bias, self.bias[:, None], "vector"),
         ]
 
 
@@ -279,6 +272,13 @@ def _in_fours(integers: np.ndarray, taps: int) -> np.ndarray:
     padded[:, :channels] = integers.reshape(rows, channels, taps)
     moved = padded.reshape(rows, fours, 4, taps).transpose(0, 1, 3, 2)
     return np.ascontiguousarray(moved).reshape(rows, -1)
+
+
+def _in_range(x: np.ndarray) -> np.ndarray:
+    """As f32, what is below the least multiplier as 0."""
+    clipped = np.clip(x, -MAX_MULTIPLIER, MAX_MULTIPLIER)
+    kept: np.ndarray = np.where(np.abs(clipped) < MIN_MULTIPLIER, 0.0, clipped)
+    return kept.astype(np.float32)
 
 
 def _f32(x: float) -> float:

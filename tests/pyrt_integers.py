@@ -18,7 +18,7 @@ def fma(a: np.ndarray, b: Any, c: np.ndarray) -> np.ndarray:
     """f32 a*b + c, rounded once: in f64, where a*b is exact, with the sum rounded to odd before it becomes
     f32.
     """
-    product, c = a.astype(np.float64) * np.float64(b), c.astype(np.float64)
+    product, c = a.astype(np.float64) * np.asarray(b, np.float64), c.astype(np.float64)
     total = product + c
     part = total - product
     error = (product - (total - part)) + (c - part)  # of the f64 sum, exactly (Knuth's TwoSum)
@@ -34,11 +34,14 @@ def rounded(s: np.ndarray, zero: int, low: int, high: int) -> np.ndarray:
     return np.clip(q, low, high).astype(np.uint8)
 
 
-def scaled(sums: np.ndarray, bias: np.ndarray, multiplier: np.ndarray, axis: int) -> np.ndarray:
-    """f32(bias + sum) * multiplier with the sum modulo 2^32; axis is that of the rows."""
+def scaled(
+    sums: np.ndarray, shift: np.ndarray, multiplier: np.ndarray, bias: np.ndarray, axis: int
+) -> np.ndarray:
+    """fma(f32(shift + sum), multiplier, bias) with the sum modulo 2^32; axis is that of the rows."""
     shape = [-1 if d == axis else 1 for d in range(sums.ndim)]
-    total = (sums + bias.reshape(shape).astype(np.int64)).astype(np.uint64).astype(np.uint32).view(np.int32)
-    return total.astype(f32) * multiplier.reshape(shape).astype(f32)
+    total = (sums + shift.reshape(shape).astype(np.int64)).astype(np.uint64).astype(np.uint32).view(np.int32)
+    factors, added = (np.broadcast_to(v.reshape(shape), sums.shape) for v in (multiplier, bias))
+    return fma(total.astype(f32), factors, added)
 
 
 def product(op: Any, x: np.ndarray, x_zero: int, weight: np.ndarray, groups: int) -> np.ndarray:
@@ -70,10 +73,10 @@ def run(op: Any, x: list[np.ndarray], tensors: list[Any], values: list[Any], out
     if op.kind == "dequantize":
         return (x[0].astype(np.int32) - values[0].zero).astype(f32) * f32(values[0].scale)
     if op.kind in ("qlinear", "qconv2d"):
-        weight, bias, multiplier = tensors
+        weight, shift, multiplier, bias = tensors
         sums = product(op, x[0], values[0].zero, weight.dense, weight.groups)
         axis = 1 if op.kind == "qconv2d" else sums.ndim - 1
-        s = scaled(sums, bias.dense, multiplier.dense, axis)
+        s = scaled(sums, shift.dense, multiplier.dense, bias.dense, axis)
         if not out.u8:
             return s
         if len(x) > 1:

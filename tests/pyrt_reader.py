@@ -20,7 +20,7 @@ from torch.nn import functional as F
 SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STREAMS"]
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
 ROWS, PANELS, CSR = 1, 2, 3
-F32, CODEBOOK, F16, S8, I32 = 1, 2, 3, 4, 5
+F32, CODEBOOK, F16, S8, I32, S4 = 1, 2, 3, 4, 5, 6
 VALUES, BOOK, INDEX, ROW_TABLE, COLS = 1, 2, 3, 4, 5
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
@@ -44,8 +44,8 @@ OP_TABLE = {
     17: ("constant", (0, 0), (1, 1), None),
     18: ("quantize", (1, 1), (0, 0), 2),
     19: ("dequantize", (1, 1), (0, 0), 0),
-    20: ("qlinear", (1, 2), (3, 3), 3),
-    21: ("qconv2d", (1, 2), (3, 3), 13),
+    20: ("qlinear", (1, 2), (4, 4), 3),
+    21: ("qconv2d", (1, 2), (4, 4), 13),
     22: ("qadd", (2, 2), (0, 0), 4),
     23: ("qmean", (1, 1), (0, 0), 3),
     24: ("qtable", (1, 1), (0, 0), 64),
@@ -249,7 +249,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 3 and 1 <= values <= 5, where, "structure and values")
+        check(1 <= structure <= 3 and 1 <= values <= 6, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
@@ -261,11 +261,13 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
         if values == S8:
             check(structure != CSR and (structure == ROWS or cols % 4 == 0), where, "s8: fours of columns")
             stored = -(-rows // 4) * 4 * -(-cols // 4) * 4
+        check(values != S4 or (structure == PANELS and cols % 4 == 0), where, "s4: panels, fours of columns")
         check(values != I32 or structure == ROWS, where, "i32: rows only")
         check(structure != ROWS or (panel_rows == 0 and entries == stored), where, "rows: entries")
         if structure == PANELS:
             check(panel_rows == 16, where, "panels have 16 rows")
-            check(entries == groups * -(-rows // groups // 16) * 16 * cols, where, "panels: entries")
+            stored = -(-cols // 8) * 8 if values == S4 else cols
+            check(entries == groups * -(-rows // groups // 16) * 16 * stored, where, "panels: entries")
         check(structure != CSR or panel_rows >= 1, where, "csr: rows per panel")
         by_kind = {s.kind: s for s in mine}
         found.append(
@@ -336,7 +338,7 @@ def _decode(t: Tensor) -> np.ndarray:
         panels = t.groups * -(-t.rows // t.groups // 16)
         per_panel = [16 * min(256, t.cols - k) for k in range(0, t.cols, 256)]
         chunks = per_panel * panels
-    if t.values in (S8, I32):
+    if t.values in (S8, I32, S4):
         return _integers(t, where)
     entries = _entry_values(t, chunks, where)
     if t.structure == ROWS:
@@ -354,11 +356,17 @@ def _decode(t: Tensor) -> np.ndarray:
 
 def _integers(t: Tensor, where: str) -> np.ndarray:
     """s8 [M, K] or i32 [M, 1], columns in the file's order."""
-    stream, bits = t.streams[VALUES], 8 if t.values == S8 else 32
+    stream, bits = t.streams[VALUES], {S8: 8, I32: 32, S4: 4}[t.values]
     check(stream.coding == RAW and stream.bits == bits and stream.count == 0, where, "VALUES fields")
-    check(stream.data.size == bits // 8 * t.entries, where, "VALUES size")
+    check(8 * stream.data.size == bits * t.entries, where, "VALUES size")
     if t.values == I32:
         return stream.data.view("<i4").reshape(t.rows, t.cols)
+    if t.values == S4:
+        both = stream.data.reshape(-1, 64)
+        nibbles = np.stack([both & 15, both >> 4], 1).astype(np.int8) - 8
+        groups = nibbles.reshape(t.groups, -1, -(-t.cols // 8) * 2, 16, 4)[:, :, : t.cols // 4]
+        panels = groups.transpose(0, 1, 3, 2, 4).reshape(t.groups, -1, t.cols)
+        return panels[:, : t.rows // t.groups].reshape(t.rows, t.cols)
     entries = stream.data.view(np.int8)
     if t.structure == ROWS:
         quads = entries.reshape(-(-t.rows // 4), -1, 4, 4).transpose(0, 2, 1, 3)

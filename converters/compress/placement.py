@@ -59,6 +59,7 @@ def fold_batch_norm(traced: fx.GraphModule) -> None:
         traced.set_submodule(before.target, folded)
         node.replace_all_uses_with(before)
         traced.graph.erase_node(node)
+    traced.delete_all_unused_submodules()
     traced.recompile()
 
 

@@ -82,7 +82,7 @@ struct Op {
 static_assert(sizeof(Op) == 32);
 
 enum class Structure : uint16_t { kRows = 1, kPanels = 2, kCsr = 3 };
-enum class Values : uint16_t { kF32 = 1, kCodebook = 2, kF16 = 3, kS8 = 4, kI32 = 5 };
+enum class Values : uint16_t { kF32 = 1, kCodebook = 2, kF16 = 3, kS8 = 4, kI32 = 5, kS4 = 6 };
 // Scales keep their reciprocals and products in the range of f32.
 constexpr float kMinScale = 0x1p-100f;
 constexpr float kMaxScale = 0x1p100f;

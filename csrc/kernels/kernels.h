@@ -163,10 +163,12 @@ struct HuffmanArgs {
 using HuffmanFn = void (*)(const HuffmanArgs&);
 
 // What happens to an int32 sum on its way to memory (docs/format.md, section 4), for y of u8:
-// y = clamp(rne(fma(f32(residual - residual_zero), residual_scale, f32(bias + sum)*scale)) + zero, low, high).
+// p = fma(f32(shift + sum), scale, bias), y = clamp(rne(fma(f32(residual - residual_zero), residual_scale, p)) + zero,
+// low, high).
 struct QuantEpilogue {
-  const int32_t* bias;                // one per row
+  const int32_t* shift;               // one per row
   const float* scale;                 // one per row
+  const float* bias;                  // one per row, in steps of y
   const uint8_t* residual = nullptr;  // laid out as y, or null
   float residual_scale = 0.0f;
   int residual_zero = 0;
@@ -180,12 +182,12 @@ enum class Fit : uint8_t { kNone = 0, kOne, kTwo };
 
 // Y[rows][cols] = W[rows][4k] X[4k][cols] for one panel of s8 weights and u8 activations, four channels to a column.
 struct QGemmArgs {
-  const int8_t* w;     // [k][16][4]
+  const void* w;       // [k][16][4] s8, or of qgemm_u8s4: [ceil(k/2)][16][4] bytes, group 2i low, 2i + 1 high, + 8
   const int32_t* off;  // [k] where group i of X starts, in columns (4 bytes) from x
   int k;
   Fit fit;
   const uint8_t* x;
-  void* y;  // u8: [ceil(rows/4)] groups of columns of 4; f32: [rows], f32(bias + sum)*scale, gaps zero
+  void* y;  // u8: [ceil(rows/4)] groups of columns of 4; f32: [rows], p of the epilogue, gaps zero
   bool to_f32;
   ptrdiff_t y_stride;  // columns between groups (u8) or rows (f32)
   int rows;            // 1..16; of u8 the last group's channels past it are written too
@@ -193,6 +195,14 @@ struct QGemmArgs {
   QuantEpilogue epilogue;
 };
 using QGemmFn = void (*)(const QGemmArgs&);
+
+// s4 weights of a panel -> s8: out [2*pairs][16][4].
+struct UnpackArgs {
+  const uint8_t* in;  // [pairs][16][4], group 2i in the low nibbles, 2i + 1 in the high ones, + 8
+  int64_t pairs;
+  int8_t* out;
+};
+using UnpackFn = void (*)(const UnpackArgs&);
 
 // Four channels of a depthwise convolution.
 struct QDepthwiseArgs {

@@ -23,7 +23,7 @@ const Signature kSignatures[] = {
     {1, 1, 0, 0, 6}, {1, 1, 2, 2, 3},    {1, 1, 0, 0, 12},   {1, 1, 0, 0, 3},    {1, 255, 0, 0, 1},
     {1, 1, 0, 0, 4}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny},
     {1, 1, 0, 0, 2}, {1, 1, 0, 0, 6},    {0, 0, 1, 1, kAny}, {1, 1, 0, 0, 2},    {1, 1, 0, 0, 0},
-    {1, 2, 3, 3, 3}, {1, 2, 3, 3, 13},   {2, 2, 0, 0, 4},    {1, 1, 0, 0, 3},    {1, 1, 0, 0, 64}};
+    {1, 2, 4, 4, 3}, {1, 2, 4, 4, 13},   {2, 2, 0, 0, 4},    {1, 1, 0, 0, 3},    {1, 1, 0, 0, 64}};
 
 class OpCheck {
  public:
@@ -220,11 +220,14 @@ class OpCheck {
   Status qmatmul() const {
     const Weights &w = *s_.weights[0], &scales = *s_.weights[2];
     const bool conv = s_.kind == OpKind::kQConv2d, depthwise = w.structure == Weights::kRows;
-    if (!w.int8s) return error("needs s8 weights");
-    if (!s_.weights[1]->ints_of(w.rows)) return error("bias must be an i32 vector with an element per row");
-    if (!scales.vector_of(w.rows)) return error("the multipliers must be an f32 vector with an element per row");
+    if (!w.int8s && !w.nibbles) return error("needs s8 or s4 weights");
+    if (!s_.weights[1]->ints_of(w.rows)) return error("shift must be an i32 vector with an element per row");
+    if (!scales.vector_of(w.rows) || !s_.weights[3]->vector_of(w.rows)) {
+      return error("multipliers and bias must be f32 vectors with an element per row");
+    }
     for (int64_t r = 0; r < w.rows; ++r) {
       if (!multiplier(scales.values[r])) return error("a multiplier is out of range");
+      if (!multiplier(s_.weights[3]->values[r])) return error("a bias is out of range");
     }
     if (!multiplier(f32(0))) return error("the residual's multiplier is out of range");
     PYRT_RETURN_IF_ERROR(range(1));

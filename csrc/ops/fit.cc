@@ -35,6 +35,7 @@ Fit find_fit(const int8_t* w, int64_t k, int64_t lanes) {
 
 void Weights::find_fits() {
   const int64_t panels = structure == kPanels ? groups * panels_per_group() : (rows + 3) / 4;
+  if (nibbles) return fits.assign(static_cast<size_t>(panels), Fit::kTwo);  // four of -8..7
   const int64_t k = (cols + 3) / 4, lanes = structure == kPanels ? 16 : 4;
   for (int64_t p = 0; p < panels; ++p) fits.push_back(find_fit(int8s + p * k * lanes * 4, k, lanes));
 }

@@ -54,7 +54,7 @@ class QMatmulOp : public Op {
     if (in.size() > 1) layout->share_grid(in[1], out);
   }
 
-  Status prepare(size_t* table_bytes, size_t*) override {
+  Status prepare(size_t* table_bytes, size_t* scratch_size) override {
     if (source_->planes() * source_->plane > INT32_MAX) return error("its input is too large; use a smaller batch");
     few_ = out->cols <= kFewColumns;
     const int64_t taps = geometry_.taps(), phases = geometry_.strided() ? geometry_.phases() : 1;
@@ -70,6 +70,7 @@ class QMatmulOp : public Op {
     }
     if (depthwise()) offsets_.resize(static_cast<size_t>(round_up(taps, 4)), offsets_.back());
     *table_bytes += offsets_.size() * sizeof(int32_t);
+    if (w_.nibbles) *scratch_size = std::max(*scratch_size, static_cast<size_t>(pairs() * 128));
     return {};
   }
 
@@ -80,7 +81,9 @@ class QMatmulOp : public Op {
   }
   int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
   const char* kernel(const Kernels& k) const override {
-    return depthwise() ? k.qdepthwise_u8_name : few_ ? k.qgemm_u8_few_name : k.qgemm_u8_name;
+    if (depthwise()) return k.qdepthwise_u8_name;
+    if (few_) return w_.nibbles ? k.qgemm_u8s4_few_name : k.qgemm_u8_few_name;
+    return k.qgemm_u8_name;
   }
 
   void run(const RunContext& ctx) override {
@@ -104,11 +107,12 @@ class QMatmulOp : public Op {
         const int64_t end = panel_row(panel_end - 1) + panel_rows(panel_end - 1);
         out->clear_margins(plane_of(panel_row(panel)), out->u8 ? ceil_div(end, 4) : end);
       }
-      run_panels(ctx, panel, panel_end, col, col_end);
+      run_panels(ctx, part, panel, panel_end, col, col_end);
     });
   }
 
  private:
+  int64_t pairs() const { return ceil_div(w_.cols, 8); }  // of groups of four columns
   bool depthwise() const { return w_.structure == Weights::kRows; }
   // First row of a panel, counted over all groups, and its number of rows.
   int64_t panel_row(int64_t panel) const {
@@ -122,8 +126,9 @@ class QMatmulOp : public Op {
 
   QuantEpilogue epilogue(int64_t row, int64_t col) const {
     QuantEpilogue e{};
-    e.bias = spec().weights[1]->ints + row;
+    e.shift = spec().weights[1]->ints + row;
     e.scale = spec().weights[2]->values + row;
+    e.bias = spec().weights[3]->values + row;
     if (in.size() > 1) {
       e.residual = in[1]->bytes(row / 4) + 4 * col;
       e.residual_scale = residual_scale_;
@@ -136,7 +141,8 @@ class QMatmulOp : public Op {
     return e;
   }
 
-  void run_panels(const RunContext& ctx, int64_t panel_begin, int64_t panel_end, int64_t col, int64_t col_end) const {
+  void run_panels(const RunContext& ctx, int part, int64_t panel_begin, int64_t panel_end, int64_t col,
+                  int64_t col_end) const {
     const int64_t k = w_.cols / 4, per_group = source_->planes() / w_.groups;
     // A block of X stays in half of L2 while all panels pass over it.
     const int64_t fit = cache_sizes().l2 / 2 / (4 * per_group) / 48 * 48;
@@ -149,15 +155,20 @@ class QMatmulOp : public Op {
       for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
         const int64_t row = panel_row(panel);
         const float* x = source_->row(panel / w_.panels_per_group() * per_group);
-        const auto product = [&](QGemmFn gemm, int64_t c, int64_t n) {
+        // Few columns are multiplied by the nibbles as they lie, many by a panel of bytes.
+        const uint8_t* nibbles = w_.nibbles ? w_.nibbles + panel * pairs() * 64 : nullptr;
+        const int8_t* bytes =
+            nibbles ? reinterpret_cast<int8_t*>(ctx.thread_scratch(part)) : w_.int8s + panel * w_.cols * kPanel;
+        if (nibbles && cols > tail) ctx.kernels->unpack_s4({nibbles, pairs(), const_cast<int8_t*>(bytes)});
+        const auto product = [&](QGemmFn gemm, const void* w, int64_t c, int64_t n) {
           if (n == 0) return;
-          gemm({w_.int8s + panel * w_.cols * kPanel, offsets_.data(), static_cast<int>(k),
-                w_.fits[static_cast<size_t>(panel)], reinterpret_cast<const uint8_t*>(x + c),
-                out->row(plane_of(row)) + c, !out->u8, out->plane, static_cast<int>(panel_rows(panel)),
-                static_cast<int>(n), epilogue(row, c)});
+          gemm({w, offsets_.data(), static_cast<int>(k), w_.fits[static_cast<size_t>(panel)],
+                reinterpret_cast<const uint8_t*>(x + c), out->row(plane_of(row)) + c, !out->u8, out->plane,
+                static_cast<int>(panel_rows(panel)), static_cast<int>(n), epilogue(row, c)});
         };
-        product(ctx.kernels->qgemm_u8, col, cols - tail);
-        product(ctx.kernels->qgemm_u8_few, col + cols - tail, tail);
+        product(ctx.kernels->qgemm_u8, bytes, col, cols - tail);
+        if (nibbles) product(ctx.kernels->qgemm_u8s4_few, nibbles, col + cols - tail, tail);
+        else product(ctx.kernels->qgemm_u8_few, bytes, col + cols - tail, tail);
       }
     }
   }

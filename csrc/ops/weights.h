@@ -30,8 +30,9 @@ struct Weights {
   const float* values = nullptr;     // f32 values, or null
   const uint16_t* halves = nullptr;  // f16 values, or null
   const int8_t* int8s = nullptr;     // s8 values, or null
+  const uint8_t* nibbles = nullptr;  // s4 values, or null
   const int32_t* ints = nullptr;     // i32 values, or null
-  std::vector<Fit> fits;             // s8: of each panel, or group of 4 rows
+  std::vector<Fit> fits;             // s8 and s4: of each panel, or group of 4 rows
   const float* book = nullptr;       // codebook, or null
   int book_size = 0;
   int index_bits = 0;
@@ -45,7 +46,7 @@ struct Weights {
   int delta_bits = 0;
   CodedStream delta_code;
 
-  // Sets `fits` of s8 values (ops/fit.cc).
+  // Sets `fits` of s8 and s4 values (ops/fit.cc).
   void find_fits();
 
   int64_t rows_per_group() const { return rows / groups; }

@@ -23,6 +23,7 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
     case Values::kF16: text += "+f16"; break;
     case Values::kS8: text += "+s8"; break;
     case Values::kI32: text += "+i32"; break;
+    case Values::kS4: text += "+s4"; break;
     case Values::kCodebook: text += "+codebook" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits); break;
   }
   return huffman ? text + "+huffman" : text;
@@ -127,6 +128,7 @@ Status Model::bind_weights() {
       switch (static_cast<StreamKind>(s.kind)) {
         case StreamKind::kValues:
           if (t.values == static_cast<uint16_t>(Values::kS8)) w.int8s = reinterpret_cast<const int8_t*>(bytes);
+          else if (t.values == static_cast<uint16_t>(Values::kS4)) w.nibbles = bytes;
           else if (t.values == static_cast<uint16_t>(Values::kI32)) w.ints = reinterpret_cast<const int32_t*>(bytes);
           else if (s.bits == 16) w.halves = reinterpret_cast<const uint16_t*>(bytes);
           else w.values = reinterpret_cast<const float*>(bytes);
@@ -154,7 +156,7 @@ Status Model::bind_weights() {
           break;
       }
     }
-    if (w.int8s) w.find_fits();
+    if (w.int8s || w.nibbles) w.find_fits();
     table_bytes_ += w.fits.size();
     weights_.push_back(std::move(w));
   }

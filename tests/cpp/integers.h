@@ -19,12 +19,15 @@ inline int wrapped(int64_t sum) { return static_cast<int>(static_cast<uint32_t>(
 
 // What a layer does with its sums, with memory of its own; drawn at random, its ends among the draws.
 struct IntegerTail {
-  IntegerTail(int rows, int cols, int stride, bool may_add) : scale(rows_of(rows)), bias(rows_of(rows)) {
+  IntegerTail(int rows, int cols, int stride, bool may_add)
+      : scale(rows_of(rows)), bias(rows_of(rows)), shift(rows_of(rows)) {
     for (size_t i = 0; i < bias.size(); ++i) {
-      bias[i] = rng.chance(0.1) ? static_cast<int32_t>(rng.bits()) : rng.between(-5000, 5000);
+      shift[i] = rng.chance(0.1) ? static_cast<int32_t>(rng.bits()) : rng.between(-5000, 5000);
+      bias[i] = rng.chance(0.3) ? 0.0f : rng.real(-50, 50);
       scale[i] = rng.chance(0.1) ? 0x1p80f : rng.chance(0.1) ? 0.0f : rng.real(-0.01, 0.02);
     }
     e.bias = bias.data();
+    e.shift = shift.data();
     e.scale = scale.data();
     const int zeros[] = {0, 255, 128, rng.below(256)};
     e.zero = zeros[rng.below(4)];
@@ -47,8 +50,7 @@ struct IntegerTail {
   static size_t rows_of(int rows) { return static_cast<size_t>(rows); }
 
   float scaled(int r, int64_t sum) const {
-    const int total = wrapped(sum + e.bias[r]);
-    return static_cast<float>(total) * e.scale[r];
+    return std::fma(static_cast<float>(wrapped(sum + e.shift[r])), e.scale[r], e.bias[r]);
   }
   int wanted(int r, int c, size_t at, int64_t sum) const {
     if (masked(e.mask, c)) return e.zero;
@@ -57,8 +59,8 @@ struct IntegerTail {
     return finished(static_cast<double>(s), e.zero, e.low, e.high);
   }
 
-  Guarded<float> scale;
-  Guarded<int32_t> bias;
+  Guarded<float> scale, bias;
+  Guarded<int32_t> shift;
   std::unique_ptr<Guarded<uint8_t>> residual, mask;
   QuantEpilogue e{};
 };
@@ -96,19 +98,27 @@ inline void fill_integers(Guarded<int8_t>& w, Fit fit, int kind) {
   }
 }
 
-inline void test_qgemm(pyrt::QGemmFn fn, bool few) {
+inline void test_qgemm(pyrt::QGemmFn fn, bool few, bool s4 = false) {
   const auto run = [&](int rows, int k, int cols, Fit fit, bool to_f32) {
     what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) + " fit " +
            std::to_string(static_cast<int>(fit)) + (to_f32 ? " to f32" : "");
     const int kind = rng.below(6);
     Guarded<int8_t> w(static_cast<size_t>(k * 64));
     fill_integers(w, fit, kind);
+    Guarded<uint8_t> packed(s4 ? static_cast<size_t>((k + 1) / 2 * 64) : 0);
+    for (size_t i = 0; i < packed.size(); ++i) {
+      packed[i] = static_cast<uint8_t>(rng.bits());
+      const size_t at = i / 64 * 128 + i % 64;
+      w[at] = static_cast<int8_t>((packed[i] & 15) - 8);
+      if (at + 64 < w.size()) w[at + 64] = static_cast<int8_t>((packed[i] >> 4) - 8);
+    }
+    const void* stored = s4 ? static_cast<const void*>(packed.data()) : w.data();
     Fours x(k, cols, rng.chance(0.2) ? rng.below(2) : 2);
     const int writable = writable_columns(few, cols), stride = writable + rng.below(20);
     const int planes = to_f32 ? rows : (rows + 3) / 4;
     Guarded<uint32_t> y(static_cast<size_t>((planes - 1) * stride + writable));
     const IntegerTail tail(rows, cols, stride, !to_f32);
-    fn({w.data(), x.off(), k, fit, x.x(), y.data(), to_f32, stride, rows, cols, tail.e});
+    fn({stored, x.off(), k, fit, x.x(), y.data(), to_f32, stride, rows, cols, tail.e});
     for (int r = 0; r < rows; ++r) {
       for (int c = 0; c < cols; ++c) {
         int64_t sum = 0;
@@ -144,6 +154,21 @@ inline void test_qgemm(pyrt::QGemmFn fn, bool few) {
         for (int rows : {16, 7, 1}) run(rows, 5, cols, fit, to_f32);
       }
       run(16, 1025, few ? 1 : 9, fit, to_f32);
+    }
+  }
+}
+
+inline void test_unpack(pyrt::UnpackFn fn) {
+  for (int pairs : {0, 1, 2, 3, 7, 32}) {
+    what = "pairs " + std::to_string(pairs);
+    Guarded<uint8_t> in(static_cast<size_t>(64 * pairs));
+    Guarded<int8_t> out(static_cast<size_t>(128 * pairs));
+    for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<uint8_t>(rng.bits());
+    fn({in.data(), pairs, out.data()});
+    for (size_t i = 0; i < out.size(); ++i) {
+      const uint8_t both = in[i / 128 * 64 + i % 64];
+      const int want = (i / 64 % 2 ? both >> 4 : both & 15) - 8;
+      if (out[i] != want) fail("weight %zu: %d instead of %d", i, out[i], want);
     }
   }
 }

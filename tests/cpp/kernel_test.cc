@@ -36,6 +36,8 @@ const Family kFamilies[] = {
     {"widen_f16", [](void (*k)()) { test_widen(cast<pyrt::WidenFn>(k)); }},
     {"qgemm_u8", [](void (*k)()) { test_qgemm(cast<pyrt::QGemmFn>(k), false); }},
     {"qgemm_u8_few", [](void (*k)()) { test_qgemm(cast<pyrt::QGemmFn>(k), true); }},
+    {"qgemm_u8s4_few", [](void (*k)()) { test_qgemm(cast<pyrt::QGemmFn>(k), true, true); }},
+    {"unpack_s4", [](void (*k)()) { test_unpack(cast<pyrt::UnpackFn>(k)); }},
     {"qdepthwise_u8", [](void (*k)()) { test_qdepthwise(cast<pyrt::QDepthwiseFn>(k)); }},
     {"quantize_u8", [](void (*k)()) { test_quantize(cast<pyrt::QuantizeFn>(k)); }},
     {"dequantize_u8", [](void (*k)()) { test_dequantize(cast<pyrt::DequantizeFn>(k)); }},

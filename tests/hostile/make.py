@@ -732,10 +732,11 @@ def integer() -> Pyrt:
     y = file.add_value("y", 4, 1, 2)
     q, p, s = (file.add_u8(name, 4, 1, 0.5, zero) for name, zero in (("q", 128), ("p", 0), ("s", 255)))
     w = file.add_integers("w", 8, 72, bytes([3, 253] * (16 * 36)), panel_rows=16)
-    bias = file.add_integers("bias", 8, 1, bytes(32), bits=32)
+    shift = file.add_integers("shift", 8, 1, bytes(32), bits=32)
     multiplier = file.add_tensor("multiplier", 8, 1, ("VALUES", struct.pack("<8f", *[0.01] * 8), 32))
+    bias = file.add_vector("bias", 8)
     file.add_op("quantize", "in", [x], q, (), (0, 255))
-    file.add_op("qconv2d", "the_op", [q], p, [w, bias, multiplier], (0.0, 0, 255, *CONV))
+    file.add_op("qconv2d", "the_op", [q], p, [w, shift, multiplier, bias], (0.0, 0, 255, *CONV))
     file.add_op("qadd", "add", [p, p], s, (), (0.5, -0.5, 3, 200))
     file.add_op("dequantize", "out", [s], y)
     return file
@@ -814,20 +815,28 @@ def integers() -> None:
         lambda f: f.stream("multiplier", "VALUES").data.__setitem__(slice(28, 32), struct.pack("<f", 1e30)),
     )
     case_of(
-        "bias_f32",
-        conv + "bias must be an i32 vector",
-        floats("bias"),
+        "shift_f32",
+        conv + "shift must be an i32 vector",
+        floats("shift"),
     )
     case_of(
         "weights_f32",
         r"TENSORS: entry 0 \(w\): VALUES: wrong size",
         floats("w"),
     )
+    case_of(
+        "bias_nan",
+        conv + "a bias is out of range",
+        lambda f: f.stream("bias", "VALUES").data.__setitem__(slice(0, 4), struct.pack("<f", float("nan"))),
+    )
     case_of("s8_columns", r"TENSORS: entry 0 \(w\): the columns of s8 panels", put("tensors", 0, cols=71))
     case_of("s8_entries", r"TENSORS: entry 0 \(w\): entries do not agree", put("tensors", 0, entries=8 * 72))
     case_of("s8_csr", r"TENSORS: entry 0 \(w\): csr has no s8", put("tensors", 0, structure=3))
     case_of("i32_panels", r"TENSORS: entry 0 \(w\): i32 values are for rows", put("tensors", 0, values=5))
-    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 6", put("tensors", 0, values=6))
+    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 7", put("tensors", 0, values=7))
+
+    case_of("s4_rows", r"TENSORS: entry 1 \(shift\): s4 values are for panels", put("tensors", 1, values=6))
+    case_of("s4_entries", r"TENSORS: entry 0 \(w\): VALUES: wrong size", put("tensors", 0, values=6))
 
     def in_groups(f: Pyrt) -> None:
         f.tensors[0].__dict__.update(groups=4, entries=4 * 16 * 72)

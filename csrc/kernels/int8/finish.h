@@ -17,10 +17,10 @@ inline uint8_t round_and_clamp(float s, int zero, int low, int high) {
   return static_cast<uint8_t>(static_cast<int>(std::nearbyint(std::min(s, most))) + zero);
 }
 
-// The sum of row r as f32, the bias included; sums are modulo 2^32.
+// Row r before it is rounded; sums are modulo 2^32.
 inline float scaled(const QuantEpilogue& e, int r, int32_t sum) {
-  const auto total = static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(e.bias[r]));
-  return static_cast<float>(total) * e.scale[r];
+  const auto total = static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(e.shift[r]));
+  return std::fma(static_cast<float>(total), e.scale[r], e.bias[r]);
 }
 
 inline bool stored(const uint8_t* mask, int64_t col) { return !mask || (mask[col / 8] >> (col % 8)) & 1; }

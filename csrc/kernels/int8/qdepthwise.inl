@@ -8,9 +8,9 @@ namespace pyrt {
 namespace {
 
 template <class V, class Dot>
-inline void qdepthwise_vector(const QDepthwiseArgs& a, const typename V::ireg bias, const typename V::reg scale,
-                              const BytePacker<V>& packer, int c0) {
-  auto acc0 = bias, acc1 = bias, acc2 = bias, acc3 = bias;  // lane l of acc i: column 4*l + i
+inline void qdepthwise_vector(const QDepthwiseArgs& a, const typename V::ireg shift, const typename V::reg scale,
+                              const typename V::reg bias, const BytePacker<V>& packer, int c0) {
+  auto acc0 = shift, acc1 = shift, acc2 = shift, acc3 = shift;  // lane l of acc i: column 4*l + i
   const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
   for (int t = 0; t < a.taps; t += 4) {
     const auto tap = [&](int i) { return V::iload(x + 4 * static_cast<ptrdiff_t>(a.off[t + i])); };
@@ -23,7 +23,7 @@ inline void qdepthwise_vector(const QDepthwiseArgs& a, const typename V::ireg bi
     acc2 = Dot::add(acc2, Dot::bytes(V::low_words(high01, high23)), w);
     acc3 = Dot::add(acc3, Dot::bytes(V::high_words(high01, high23)), w);
   }
-  const auto scaled = [&](typename V::ireg sum) { return V::mul(V::to_f32(sum), scale); };
+  const auto scaled = [&](typename V::ireg sum) { return V::fma(V::to_f32(sum), scale, bias); };
   auto s0 = scaled(acc0), s1 = scaled(acc1), s2 = scaled(acc2), s3 = scaled(acc3);
   const QuantEpilogue& e = a.epilogue;
   const ptrdiff_t at = 4 * static_cast<ptrdiff_t>(c0);
@@ -40,14 +40,15 @@ inline void qdepthwise_vector(const QDepthwiseArgs& a, const typename V::ireg bi
 
 template <class V, class Dot>
 inline void qdepthwise(const QDepthwiseArgs& a) {
-  int32_t bias[4] = {};
-  float scale[4] = {};
-  std::copy(a.epilogue.bias, a.epilogue.bias + a.channels, bias);
+  int32_t shift[4] = {};
+  float scale[4] = {}, bias[4] = {};
+  std::copy(a.epilogue.shift, a.epilogue.shift + a.channels, shift);
   std::copy(a.epilogue.scale, a.epilogue.scale + a.channels, scale);
-  const auto biases = V::repeat(bias);
-  const auto scales = V::as_f32(V::repeat(scale));
+  std::copy(a.epilogue.bias, a.epilogue.bias + a.channels, bias);
+  const auto shifts = V::repeat(shift);
+  const auto scales = V::as_f32(V::repeat(scale)), biases = V::as_f32(V::repeat(bias));
   const BytePacker<V> packer(a.epilogue.zero, a.epilogue.low, a.epilogue.high);
-  for (int c0 = 0; c0 < a.cols; c0 += V::width) qdepthwise_vector<V, Dot>(a, biases, scales, packer, c0);
+  for (int c0 = 0; c0 < a.cols; c0 += V::width) qdepthwise_vector<V, Dot>(a, shifts, scales, biases, packer, c0);
 }
 
 }  // namespace

@@ -21,10 +21,10 @@ inline void store_tile(const QGemmArgs& a, const typename V::ireg (&acc)[R][NV],
     for (int r = 0; r < R; ++r) {
       if (r0 + r >= a.rows) break;
       float* y = static_cast<float*>(a.y) + (r0 + r) * a.y_stride + c0;
-      const auto scale = V::set1(e.scale[r0 + r]);
+      const auto scale = V::set1(e.scale[r0 + r]), bias = V::set1(e.bias[r0 + r]);
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) {
-        const auto s = V::mul(V::to_f32(acc[r][v]), scale);
+        const auto s = V::fma(V::to_f32(acc[r][v]), scale, bias);
         V::store(y + v * V::width, e.mask ? V::apply_mask(V::load_mask(e.mask, c0 + v * V::width), s) : s);
       }
     }
@@ -36,13 +36,14 @@ inline void store_tile(const QGemmArgs& a, const typename V::ireg (&acc)[R][NV],
     const int r = r0 + 4 * g;
     if (r >= a.rows) break;
     const ptrdiff_t at = 4 * (r / 4 * a.y_stride + c0);
-    const auto scale = [&](int i) { return V::set1(r + i < a.rows ? e.scale[r + i] : 0.0f); };
-    const auto m0 = scale(0), m1 = scale(1), m2 = scale(2), m3 = scale(3);
+    const auto of = [&](const float* vector, int i) { return V::set1(r + i < a.rows ? vector[r + i] : 0.0f); };
+    const auto m0 = of(e.scale, 0), m1 = of(e.scale, 1), m2 = of(e.scale, 2), m3 = of(e.scale, 3);
+    const auto b0 = of(e.bias, 0), b1 = of(e.bias, 1), b2 = of(e.bias, 2), b3 = of(e.bias, 3);
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
       const ptrdiff_t here = at + 4 * v * V::width;
-      auto s0 = V::mul(V::to_f32(acc[4 * g][v]), m0), s1 = V::mul(V::to_f32(acc[4 * g + 1][v]), m1);
-      auto s2 = V::mul(V::to_f32(acc[4 * g + 2][v]), m2), s3 = V::mul(V::to_f32(acc[4 * g + 3][v]), m3);
+      auto s0 = V::fma(V::to_f32(acc[4 * g][v]), m0, b0), s1 = V::fma(V::to_f32(acc[4 * g + 1][v]), m1, b1);
+      auto s2 = V::fma(V::to_f32(acc[4 * g + 2][v]), m2, b2), s3 = V::fma(V::to_f32(acc[4 * g + 3][v]), m3, b3);
       if (e.residual) {
         const auto residual = V::iload(e.residual + here);
         s0 = add_residual<V, 0>(e, residual, s0);
@@ -61,11 +62,11 @@ inline void qgemm_tile(const QGemmArgs& a, int r0, int c0) {
   typename V::ireg acc[R][NV];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-    const auto bias = V::iset1(r0 + r < a.rows ? a.epilogue.bias[r0 + r] : 0);
+    const auto shift = V::iset1(r0 + r < a.rows ? a.epilogue.shift[r0 + r] : 0);
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) acc[r][v] = bias;
+    for (int v = 0; v < NV; ++v) acc[r][v] = shift;
   }
-  const int8_t* w = a.w + 4 * r0;
+  const int8_t* w = static_cast<const int8_t*>(a.w) + 4 * r0;
   const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
   for (int k = 0; k + Dot::groups <= a.k; k += Dot::groups, w += Dot::groups * 64) {
     __builtin_prefetch(w + 64 * 64);  // the hardware does not look past a 4 KB page
@@ -100,6 +101,7 @@ inline void qgemm_column(const QGemmArgs& a, int c0) {
 template <class V, class Dot, int N, int U>
 inline void qgemm_few_tile(const QGemmArgs& a, int c0) {
   constexpr int H = kPanel / V::width, S = Dot::groups;
+  constexpr int kStep = Dot::panel_bytes;  // of the groups that one step takes
   typename V::ireg acc[U][N][H];
 #pragma GCC unroll 8
   for (int u = 0; u < U; ++u)
@@ -107,15 +109,15 @@ inline void qgemm_few_tile(const QGemmArgs& a, int c0) {
     for (int n = 0; n < N; ++n)
 #pragma GCC unroll 2
       for (int h = 0; h < H; ++h) acc[u][n][h] = V::iset1(0);
-  const int8_t* w = a.w;
+  const auto* w = static_cast<const int8_t*>(a.w);
   const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
   int k = 0;
-  for (; k + U * S <= a.k; k += U * S, w += U * S * 64) {
+  for (; k + U * S <= a.k; k += U * S, w += U * kStep) {
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u) {
       typename Dot::X wu[H];
 #pragma GCC unroll 2
-      for (int h = 0; h < H; ++h) wu[h] = Dot::panel(w + u * S * 64 + 4 * h * V::width);
+      for (int h = 0; h < H; ++h) wu[h] = Dot::panel(w + u * kStep + 4 * h * V::width);
 #pragma GCC unroll 8
       for (int n = 0; n < N; ++n) {
         const auto xn = Dot::column(x + 4 * n, a.off + k + u * S);
@@ -124,8 +126,19 @@ inline void qgemm_few_tile(const QGemmArgs& a, int c0) {
       }
     }
   }
+  for (; U > 1 && k + S <= a.k; k += S, w += kStep) {
+    typename Dot::X wu[H];
+#pragma GCC unroll 2
+    for (int h = 0; h < H; ++h) wu[h] = Dot::panel(w + 4 * h * V::width);
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) {
+      const auto xn = Dot::column(x + 4 * n, a.off + k);
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) acc[0][n][h] = Dot::add(acc[0][n][h], xn, wu[h]);
+    }
+  }
   using Last = typename Dot::Single;
-  for (; k < a.k; ++k, w += 64) {
+  if (S > 1 && k < a.k) {
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
       const auto xn = Last::column(x + 4 * n, a.off + k);

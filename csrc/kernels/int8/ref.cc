@@ -3,14 +3,21 @@
 namespace pyrt {
 namespace {
 
-void qgemm_ref(const QGemmArgs& a) {
+// Weight i of group k of row r.
+int weight(const QGemmArgs& a, int r, int k, int i, bool s4) {
+  const ptrdiff_t at = 64 * static_cast<ptrdiff_t>(s4 ? k / 2 : k) + 4 * r + i;
+  if (!s4) return static_cast<const int8_t*>(a.w)[at];
+  const int both = static_cast<const uint8_t*>(a.w)[at];
+  return (k % 2 ? both >> 4 : both & 15) - 8;
+}
+
+void qgemm_ref(const QGemmArgs& a, bool s4) {
   for (int r = 0; r < a.rows; ++r) {
     for (int c = 0; c < a.cols; ++c) {
       uint32_t sum = 0;
       for (int k = 0; k < a.k; ++k) {
         const uint8_t* x = a.x + 4 * (static_cast<ptrdiff_t>(a.off[k]) + c);
-        const int8_t* w = a.w + 64 * static_cast<ptrdiff_t>(k) + 4 * r;
-        for (int i = 0; i < 4; ++i) sum += static_cast<uint32_t>(w[i] * x[i]);
+        for (int i = 0; i < 4; ++i) sum += static_cast<uint32_t>(weight(a, r, k, i, s4) * x[i]);
       }
       const auto total = static_cast<int32_t>(sum);
       if (a.to_f32) {
@@ -26,8 +33,17 @@ void qgemm_ref(const QGemmArgs& a) {
 
 }  // namespace
 
-void qgemm_u8__ref(const QGemmArgs& a) { qgemm_ref(a); }
-void qgemm_u8_few__ref(const QGemmArgs& a) { qgemm_ref(a); }
+void qgemm_u8__ref(const QGemmArgs& a) { qgemm_ref(a, false); }
+void qgemm_u8_few__ref(const QGemmArgs& a) { qgemm_ref(a, false); }
+void qgemm_u8s4_few__ref(const QGemmArgs& a) { qgemm_ref(a, true); }
+
+void unpack_s4__ref(const UnpackArgs& a) {
+  for (int64_t i = 0; i < 64 * a.pairs; ++i) {
+    int8_t* out = a.out + i / 64 * 128 + i % 64;
+    out[0] = static_cast<int8_t>((a.in[i] & 15) - 8);
+    out[64] = static_cast<int8_t>((a.in[i] >> 4) - 8);
+  }
+}
 
 void qdepthwise_u8__ref(const QDepthwiseArgs& a) {
   for (int c = 0; c < a.cols; ++c) {

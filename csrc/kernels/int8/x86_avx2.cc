@@ -30,7 +30,7 @@ inline __m256i widen(__m256i v) {
 struct DotOne {
   using Single = DotOne;
   using X = __m256i;
-  static constexpr int groups = 1;
+  static constexpr int groups = 1, panel_bytes = 64;
   static X bytes(__m256i x) { return x; }
   static __m256i weights(__m256i w) { return w; }
   static X columns(const uint8_t* x, const int32_t* off) { return V::iload(x + 4 * static_cast<ptrdiff_t>(off[0])); }
@@ -48,7 +48,7 @@ struct DotTwo {
   struct X {
     __m256i first, second;
   };
-  static constexpr int groups = 2;
+  static constexpr int groups = 2, panel_bytes = 128;
   static X columns(const uint8_t* x, const int32_t* off) {
     return {DotOne::columns(x, off), DotOne::columns(x, off + 1)};
   }
@@ -62,13 +62,28 @@ struct DotTwo {
   static X column(const uint8_t* x, const int32_t* off) { return {DotOne::column(x, off), DotOne::column(x, off + 1)}; }
 };
 
+// s4: group 2i in the low nibbles, 2i + 1 in the high ones, + 8.
+struct DotLow : DotOne {
+  static __m256i panel(const int8_t* w) { return low(V::iload(w)); }
+  static __m256i low(__m256i both) { return _mm256_sub_epi8(_mm256_and_si256(both, V::bset1(15)), V::bset1(8)); }
+  static __m256i high(__m256i both) { return low(_mm256_srli_epi16(both, 4)); }
+};
+struct DotNibbles : DotTwo {
+  using Single = DotLow;
+  static constexpr int panel_bytes = 64;
+  static X panel(const int8_t* w) {
+    const __m256i both = V::iload(w);
+    return {DotLow::low(both), DotLow::high(both)};
+  }
+};
+
 // Not even two: even and odd bytes are widened first, at about twice the cost.
 struct DotWide {
   using Single = DotWide;
   struct X {
     __m256i even, odd;
   };
-  static constexpr int groups = 1;
+  static constexpr int groups = 1, panel_bytes = 64;
   // By shifts: a mask would take a register.
   static X bytes(__m256i x) { return {_mm256_srli_epi16(_mm256_slli_epi16(x, 8), 8), _mm256_srli_epi16(x, 8)}; }
   static X weights(__m256i w) { return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)}; }
@@ -89,16 +104,12 @@ void qgemm(const QGemmArgs& a) {
   for (; c0 < a.cols; c0 += 8) qgemm_column<V, Dot, 4, 1>(a, c0);
 }
 
+// As many columns at a time as the registers hold beside the weights.
 template <class Dot>
 void qgemm_few(const QGemmArgs& a) {
   int c0 = 0;
-  for (; a.cols - c0 >= 4; c0 += 4) qgemm_few_tile<V, Dot, 4, 1>(a, c0);
-  switch (a.cols - c0) {
-    case 3: qgemm_few_tile<V, Dot, 3, 1>(a, c0); break;
-    case 2: qgemm_few_tile<V, Dot, 2, 1>(a, c0); break;
-    case 1: qgemm_few_tile<V, Dot, 1, 2>(a, c0); break;
-    default: break;
-  }
+  for (; a.cols - c0 >= 2; c0 += 2) qgemm_few_tile<V, Dot, 2, 1>(a, c0);
+  if (c0 < a.cols) qgemm_few_tile<V, Dot, 1, 2>(a, c0);
 }
 
 }  // namespace
@@ -108,10 +119,19 @@ void qgemm_u8_4x16__avx2(const QGemmArgs& a) {
   else if (a.fit == Fit::kOne) qgemm<DotOne>(a);
   else qgemm<DotWide>(a);
 }
-void qgemm_u8_few_16x4__avx2(const QGemmArgs& a) {
+void qgemm_u8_few_16x2__avx2(const QGemmArgs& a) {
   if (a.fit == Fit::kTwo) qgemm_few<DotTwo>(a);
   else if (a.fit == Fit::kOne) qgemm_few<DotOne>(a);
   else qgemm_few<DotWide>(a);
+}
+void qgemm_u8s4_few_16x2__avx2(const QGemmArgs& a) { qgemm_few<DotNibbles>(a); }
+void unpack_s4_64__avx2(const UnpackArgs& a) {
+  for (int64_t i = 0; i < 64 * a.pairs; i += 32) {
+    const __m256i both = V::iload(a.in + i);
+    int8_t* out = a.out + i / 64 * 128 + i % 64;
+    V::istore(out, DotLow::low(both));
+    V::istore(out + 64, DotLow::high(both));
+  }
 }
 void qdepthwise_u8_4x8__avx2(const QDepthwiseArgs& a) {
   if (a.cols <= kFewColumns) qdepthwise_u8__ref(a);
