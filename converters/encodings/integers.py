@@ -18,6 +18,7 @@ def encode(weight: Weight) -> Encoded:
     them.
     """
     matrix, structure, values, bits = weight.matrix, "rows", "s8", 8
+    stored: npt.NDArray[np.generic]
     rows, cols = matrix.shape
     if weight.role == "s8 matrix":
         stored, structure = _panels(matrix, weight.groups), "panels"
@@ -58,8 +59,8 @@ def _nibbles(panels: Integers) -> npt.NDArray[np.uint8]:
     even = np.zeros((count, -(-groups // 2) * 2, 16, 4), np.int8)
     even[:, :groups] = panels
     unsigned = (even + 8).astype(np.uint8)
-    packed: npt.NDArray[np.uint8] = unsigned[:, ::2] | unsigned[:, 1::2] << 4
-    return np.ascontiguousarray(packed)
+    packed = unsigned[:, ::2] | np.left_shift(unsigned[:, 1::2], 4)
+    return np.ascontiguousarray(packed, np.uint8)
 
 
 def _quads(matrix: Integers) -> Integers:

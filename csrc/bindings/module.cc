@@ -34,6 +34,28 @@ struct FreeDeleter {
   void operator()(void* p) const { std::free(p); }
 };
 
+// Copies the output of every op, u8 ones as the floats they stand for.
+class Recorder : public Watcher {
+ public:
+  explicit Recorder(py::list* rows) : rows_(rows) {}
+  void after(const Op& op) override {
+    const Node& n = *op.out;
+    py::array_t<float> y(std::vector<int64_t>(n.dims, n.dims + n.rank));
+    if (n.u8) {
+      dequantize_node(n, y.mutable_data());
+    } else {
+      int64_t from[kRankMax], to[kRankMax], step = 1;
+      n.strides(from);
+      for (int d = n.rank - 1; d >= 0; --d) to[d] = step, step *= n.dims[d];
+      copy_strided(n.rank, n.dims, y.mutable_data(), to, n.data, from);
+    }
+    rows_->append(py::make_tuple(op.spec().name, op_kind_name(op.spec().kind), y));
+  }
+
+ private:
+  py::list* rows_;
+};
+
 class PyModel {
  public:
   PyModel(const std::string& path, int threads) {
@@ -84,6 +106,18 @@ class PyModel {
     }
     model->release(std::move(session));
     return result;
+  }
+
+  py::list trace(const py::list& inputs) {
+    std::vector<py::array> kept;
+    const std::vector<Array> arrays = convert(inputs, &kept);
+    std::unique_ptr<Session> session = acquire();
+    std::shared_ptr<Model> model = model_;
+    py::list rows;
+    Recorder recorder(&rows);
+    check(session->run(arrays, nullptr, &recorder));
+    model->release(std::move(session));
+    return rows;
   }
 
   py::list profile(const py::list& inputs) {
@@ -288,6 +322,7 @@ PYBIND11_MODULE(_core, m) {
       .def_property_readonly("isa", &PyModel::isa)
       .def_property_readonly("threads", &PyModel::threads)
       .def("infer", &PyModel::infer)
+      .def("trace", &PyModel::trace)
       .def("profile", &PyModel::profile)
       .def("memory", &PyModel::memory)
       .def("close", &PyModel::close);

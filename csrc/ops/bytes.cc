@@ -177,6 +177,22 @@ class PadBytes : public Op {
   int64_t before_[kRankMax] = {}, after_[kRankMax] = {};
 };
 
+// A position in a node, moved in logical row-major order.
+struct Cursor {
+  explicit Cursor(const Node& n) : node(n) { n.strides(strides); }
+  int64_t byte() const { return 4 * at + channel_byte(node, index[node.axis]); }
+  void advance() {
+    for (int d = node.rank - 1; d >= 0; --d) {
+      if (d != node.axis) at += strides[d];
+      if (++index[d] < node.dims[d]) return;
+      if (d != node.axis) at -= node.dims[d] * strides[d];
+      index[d] = 0;
+    }
+  }
+  const Node& node;
+  int64_t strides[kRankMax], index[kRankMax] = {}, at = 0;
+};
+
 class ReshapeBytes : public Op {
  public:
   explicit ReshapeBytes(const OpSpec& spec) : Op(spec) {}
@@ -210,22 +226,6 @@ class ReshapeBytes : public Op {
       dst.advance();
     }
   }
-
- private:
-  struct Cursor {
-    explicit Cursor(const Node& n) : node(n) { n.strides(strides); }
-    int64_t byte() const { return 4 * at + channel_byte(node, index[node.axis]); }
-    void advance() {
-      for (int d = node.rank - 1; d >= 0; --d) {
-        if (d != node.axis) at += strides[d];
-        if (++index[d] < node.dims[d]) return;
-        if (d != node.axis) at -= node.dims[d] * strides[d];
-        index[d] = 0;
-      }
-    }
-    const Node& node;
-    int64_t strides[kRankMax], index[kRankMax] = {}, at = 0;
-  };
 };
 
 class MaxPoolBytes : public Op {
@@ -323,6 +323,13 @@ class MaxPoolBytes : public Op {
 };
 
 }  // namespace
+
+void dequantize_node(const Node& node, float* dst) {
+  Cursor at(node);
+  for (int64_t left = node.elements(); left > 0; --left, at.advance()) {
+    *dst++ = static_cast<float>(first_byte(node)[at.byte()] - node.zero) * node.scale;
+  }
+}
 
 std::unique_ptr<Op> make_bytes(const OpSpec& spec) {
   switch (spec.kind) {

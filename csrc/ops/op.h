@@ -175,6 +175,9 @@ std::unique_ptr<Op> make_qmatmul(const OpSpec& spec);    // qlinear, qconv2d
 std::unique_ptr<Op> make_quantized(const OpSpec& spec);  // quantize, dequantize, qadd, qmean, qtable
 std::unique_ptr<Op> make_bytes(const OpSpec& spec);      // concat, slice, reshape, permute, pad, max pool of u8
 
+// An integer activation as floats, C-contiguous in logical order.
+void dequantize_node(const Node& node, float* dst);
+
 // Copies between strided arrays of the same dims.
 void copy_strided(int rank, const int64_t* dims, float* dst, const int64_t* dst_strides, const float* src,
                   const int64_t* src_strides);

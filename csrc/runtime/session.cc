@@ -30,7 +30,7 @@ Status Session::plan(const std::vector<Array>& inputs) {
   return {};
 }
 
-Status Session::run(const std::vector<Array>& inputs, std::vector<OpTime>* times) {
+Status Session::run(const std::vector<Array>& inputs, std::vector<OpTime>* times, Watcher* watcher) {
   PYRT_RETURN_IF_ERROR(plan(inputs));
   if (current_->arena_bytes() > arena_size_) {
     arena_.reset();
@@ -60,6 +60,7 @@ Status Session::run(const std::vector<Array>& inputs, std::vector<OpTime>* times
   for (const auto& op : current_->ops()) {
     if (!times) {
       op->run(ctx);
+      if (watcher) watcher->after(*op);
       continue;
     }
     const auto start = Clock::now();

@@ -14,6 +14,13 @@ struct OpTime {
   double ms;
 };
 
+// What looks at every op right after it has run, while its output is still there.
+class Watcher {
+ public:
+  virtual ~Watcher() = default;
+  virtual void after(const Op& op) = 0;
+};
+
 class Session {
  public:
   explicit Session(Model* model) : model_(*model) {}
@@ -21,7 +28,7 @@ class Session {
   // Plans (or finds the plan) for these shapes without running it.
   Status plan(const std::vector<Array>& inputs);
   // Runs the planned shapes; `times`, if given, receives the time of every op.
-  Status run(const std::vector<Array>& inputs, std::vector<OpTime>* times = nullptr);
+  Status run(const std::vector<Array>& inputs, std::vector<OpTime>* times = nullptr, Watcher* watcher = nullptr);
 
   // Of the last run. `output_dims` and `read_output` count outputs in call order.
   std::vector<int64_t> output_dims(size_t i) const;
