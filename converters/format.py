@@ -23,6 +23,7 @@ STREAM_KINDS = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5}
 CODINGS = {"raw": 0, "huffman": 1}
 ROLE_INTERNAL, ROLE_INPUT, ROLE_OUTPUT = 0, 1, 2
 DTYPE_F32, DTYPE_U8 = 1, 2
+LAST_OF_1_0 = 17  # op number
 ACTIVATIONS = {
     name: code
     for code, name in enumerate(
@@ -72,6 +73,7 @@ OPS = {
     "qadd": (22, "a_scale:f b_scale:f low high"),
     "qmean": (23, "scale:f low high"),
     "qtable": (24, "table*"),
+    "qlinear_dynamic": (25, "act"),
 }
 
 
@@ -186,7 +188,7 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
     for stream, at in zip(streams, stream_offsets, strict=True):
         _append(file, at, stream.data)
     # The oldest version that has all of it, so that older runtimes read what they can.
-    minor = MINOR if any(value.quant for value in values) else 0
+    minor = MINOR if any(OPS[op.kind][0] > LAST_OF_1_0 for op in graph.ops) else 0
     header = struct.pack(
         "<8sHHIQI32x", MAGIC, MAJOR, minor, zlib.crc32(section_table), len(file), len(sections)
     )

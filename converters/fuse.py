@@ -83,6 +83,8 @@ def _residual_into_producer(graph: Graph, producer: Op, op: Op) -> bool:
         return False
     if producer.kind not in WEIGHTED or len(producer.inputs) > 1 or producer.act != NONE:
         return False
+    if any(other.kind == "round_tokens" and other.output in producer.inputs for other in graph.ops):
+        return False  # integers.py makes a layer of it that takes no residual
     other = op.inputs[1] if op.inputs[0] is producer.output else op.inputs[0]
     if other.shape != producer.output.shape:
         return False

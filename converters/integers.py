@@ -14,17 +14,49 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from converters.errors import ConvertError
 from converters.graph import NONE, Activation, Attr, Graph, Op, Quant, Role, Value, Weight
 
 MAX_SUM = 2**31 - 1  # of an int32; a layer that might exceed it stays in float
 MAX_MULTIPLIER, MIN_MULTIPLIER = 2.0**80, 2.0**-80
 ADD = 0
+MIDDLE = 128  # the zero point of rounded tokens
 
 
 def to_integers(graph: Graph) -> None:
-    """Replaces all `fake_quant` ops of a fused graph."""
+    """Replaces all `fake_quant` and `round_tokens` ops of a fused graph.
+
+    Raises ConvertError for tokens that are rounded in front of anything but a linear layer on a grid.
+    """
+    _dynamic(graph)
     if any(op.quant for op in graph.ops):
         graph.ops = _Pass(graph).run()
+
+
+def _dynamic(graph: Graph) -> None:
+    """Linear layers on tokens that are rounded as they come, each with its own scale."""
+    rounded = {op.output: op for op in graph.ops if op.kind == "round_tokens"}
+    problems = []
+    for op in graph.ops:
+        if not any(value in rounded for value in op.inputs):
+            continue
+        if op.kind != "linear" or op.weights[0].grid is None or len(op.inputs) > 1:
+            problems.append(f"  {op.name}: {op.kind} of tokens rounded to int8")
+            continue
+        product = _Product(op, Quant(1.0, MIDDLE), 1.0)
+        if not product.fits():
+            problems.append(f"  {op.name}: its sums do not fit 32 bits")
+        op.kind, op.inputs, op.weights = (
+            "qlinear_dynamic",
+            list(rounded[op.inputs[0]].inputs),
+            product.weights(op, 1),
+        )
+    if problems:
+        raise ConvertError(
+            "rounding per token is supported in front of linear layers with weights on a grid per row:\n"
+            + "\n".join(problems)
+        )
+    graph.ops = _live(graph.ops, graph.outputs)
 
 
 class _Pass:

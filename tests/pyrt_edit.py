@@ -56,6 +56,7 @@ OPS = [
     "qadd",
     "qmean",
     "qtable",
+    "qlinear_dynamic",
 ]
 NO_ACT: tuple[int | float, ...] = (0, 0.0, 0.0)
 

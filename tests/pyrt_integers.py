@@ -65,6 +65,20 @@ def product(op: Any, x: np.ndarray, x_zero: int, weight: np.ndarray, groups: int
     return F.conv2d(planes, kernel, None, (sh, sw), 0, (dh, dw), groups).numpy().astype(np.int64)
 
 
+def dynamic(x: np.ndarray, tensors: list[Any]) -> np.ndarray:
+    """qlinear_dynamic before its activation: f32 [..., M] of f32 [..., K]."""
+    weight, shift, multiplier, bias = (t.dense for t in tensors)
+    x = x.astype(f32)
+    scale = np.clip(np.abs(x).max(-1, keepdims=True), f32(1e-5), f32(2.0**100)) / f32(127)
+    q = rounded(x * (f32(1) / scale), 128, 1, 255)
+    sums = q.astype(np.int64) @ weight[:, : x.shape[-1]].astype(np.int64).T + 128 * weight[
+        :, x.shape[-1] :
+    ].sum(1)
+    total = (sums + shift.ravel()).astype(np.uint64).astype(np.uint32).view(np.int32)
+    factors = np.broadcast_to(scale, sums.shape)
+    return fma(total.astype(f32) * multiplier.ravel(), factors, np.broadcast_to(bias.ravel(), sums.shape))
+
+
 def run(op: Any, x: list[np.ndarray], tensors: list[Any], values: list[Any], out: Any) -> np.ndarray:
     """The output of an op that takes or gives u8. values, out: with `u8`, `scale` and `zero`."""
     if op.kind == "quantize":

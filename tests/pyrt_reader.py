@@ -49,6 +49,7 @@ OP_TABLE = {
     22: ("qadd", (2, 2), (0, 0), 4),
     23: ("qmean", (1, 1), (0, 0), 3),
     24: ("qtable", (1, 1), (0, 0), 64),
+    25: ("qlinear_dynamic", (1, 1), (4, 4), 3),
 }
 
 
@@ -318,7 +319,7 @@ def _check_layout(op: Op, values: list[Value]) -> None:
         check(dropped == sorted(set(dropped)), where, "axes rise")
         axis = -1 if axis in dropped else axis - sum(d < axis for d in dropped)
     check(out.channel_axis == axis, where, "output keeps the channel axis")
-    if op.kind == "linear":
+    if op.kind in ("linear", "qlinear", "qlinear_dynamic"):
         check(axis == out.rank - 1, where, "channel axis is the last")
     if op.kind in ("conv2d", "pool2d", "adaptive_pool2d", "interpolate"):
         check(axis == 1 and out.rank == 4, where, "rank 4, channel axis 1")
@@ -526,6 +527,11 @@ def run(
             result = pyrt_integers.run(op, arrays, tensors, values, file.values[op.output])
             y = torch.from_numpy(np.ascontiguousarray(result))
             env[op.output] = y if y.dtype == torch.uint8 else y.to(dtype)
+            continue
+        if op.kind == "qlinear_dynamic":
+            tensors = [file.tensors[t] for t in op.tensors]
+            sums = pyrt_integers.dynamic(env[op.inputs[0]].numpy(), tensors)
+            env[op.output] = _activate(op, 0, torch.from_numpy(sums).to(dtype))
             continue
         weights = [torch.from_numpy(np.array(file.dense(t))).to(dtype) for t in op.tensors]
         y = _run_op(op, [env[v] for v in op.inputs], weights, file)

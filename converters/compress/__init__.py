@@ -7,6 +7,7 @@ distinct values, half precision) meanwhile. ``converters.convert`` then stores e
 """
 
 from converters.compress.cluster import SharedWeights, cluster
+from converters.compress.dynamic import RoundTokens, quantize_dynamic
 from converters.compress.half import Half, half
 from converters.compress.integers import FakeQuantize, RowGrid
 from converters.compress.pipeline import deep_compression
@@ -17,6 +18,7 @@ __all__ = [
     "FakeQuantize",
     "Half",
     "Mask",
+    "RoundTokens",
     "RowGrid",
     "SharedWeights",
     "adopt_masks",
@@ -26,5 +28,6 @@ __all__ = [
     "half",
     "prune",
     "quantize",
+    "quantize_dynamic",
     "sparsity_of",
 ]

@@ -21,6 +21,11 @@ def largest_integer(bits: int) -> int:
     return 64 if bits == 7 else 2 ** (bits - 1) - 1
 
 
+def check_bits(bits: int) -> str | None:
+    """What is wrong with a number of bits for weights."""
+    return None if bits in range(2, 9) else "must be 2 to 8"
+
+
 class RowGrid(nn.Module):
     """Parametrization: row r of the weight lies on scale[r] * {-n..n}.
 

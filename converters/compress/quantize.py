@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
-from converters.compress.integers import FakeQuantize, RowGrid
+from converters.compress.integers import FakeQuantize, RowGrid, check_bits
 from converters.compress.layers import per_layer
 from converters.compress.observers import RANGES, Observer
 from converters.compress.placement import Placement, fold_batch_norm
@@ -69,7 +69,7 @@ def quantize(
     )
     for name in given.keys() - layers.keys():
         raise ValueError(f"'{name}' is not a layer to quantize; there are: {', '.join(layers)}")
-    bits = per_layer("weight_bits", given, layers, _check_bits)
+    bits = per_layer("weight_bits", given, layers, check_bits)
     Placement(traced, skip).run()
     means = _calibrate(traced, batches, layers, observer, progress)
     for name, layer in layers.items():
@@ -79,10 +79,6 @@ def quantize(
             _correct_bias(layer, grid.eval(), means[name])
         parametrize.register_parametrization(layer, "weight", grid, unsafe=True)
     return traced.eval()
-
-
-def _check_bits(bits: int) -> str | None:
-    return None if bits in range(2, 9) else "must be 2 to 8"
 
 
 def _trace(module: nn.Module) -> fx.GraphModule:

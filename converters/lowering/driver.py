@@ -21,6 +21,7 @@ from converters.lowering.registry import (
     Constant,
     Context,
     Expanded,
+    PerToken,
     Quantized,
     Unsupported,
 )
@@ -144,7 +145,7 @@ class _Lowering:
             raise Unsupported(
                 HINTS.get(base, "no equivalent in the file format; rewrite it with supported ops")
             )
-        if fake.dtype != torch.float32 and ".quantize_per_tensor" not in name:
+        if fake.dtype != torch.float32 and not name.startswith("quantized_decomposed."):
             raise Unsupported(f"its result is {fake.dtype}; activations are float32, call model.float()")
         if 0 in _example(fake):
             raise Unsupported("its result is empty; leave empty tensors out")
@@ -166,7 +167,9 @@ class _Lowering:
         symbolic = any(isinstance(x, str) for x in self._sizes(node))
         random = torch.Tag.nondeterministic_seeded in node.target.tags  # type: ignore[union-attr]
         return (
-            not symbolic and not random and not any(isinstance(x, (Value, Expanded, Quantized)) for x in flat)
+            not symbolic
+            and not random
+            and not any(isinstance(x, (Value, Expanded, Quantized, PerToken)) for x in flat)
         )
 
     def _sizes(self, node: torch.fx.Node) -> list[Dim]:

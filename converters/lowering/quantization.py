@@ -11,7 +11,16 @@ import numpy as np
 import torch
 
 from converters.graph import Grid, Quant, Value
-from converters.lowering.registry import Constant, Context, Quantized, Unsupported, folds, lowers, need_value
+from converters.lowering.registry import (
+    Constant,
+    Context,
+    PerToken,
+    Quantized,
+    Unsupported,
+    folds,
+    lowers,
+    need_value,
+)
 
 DECOMPOSED = "quantized_decomposed."
 
@@ -50,6 +59,32 @@ def dequantize(c: Context, x: object, *_: Any, **__: Any) -> Value:
     if not isinstance(x, Quantized):
         raise Unsupported("only what a quantize_per_tensor of the same model made can be dequantized")
     return c.emit("fake_quant", [x.value], quant=x.quant)
+
+
+@lowers(DECOMPOSED + "choose_qparams_per_token.default")
+def choose_per_token(c: Context, x: object, dtype: torch.dtype) -> tuple[PerToken, PerToken]:
+    if dtype != torch.int8:
+        raise Unsupported("tokens are rounded to int8")
+    return PerToken(need_value(x)), PerToken(need_value(x))
+
+
+@lowers(DECOMPOSED + "quantize_per_token.default")
+def quantize_per_token(
+    c: Context, x: object, scales: object, zeros: object, low: int, high: int, dtype: torch.dtype
+) -> PerToken:
+    x = need_value(x)
+    if scales != PerToken(x) or zeros != PerToken(x) or (low, high) not in ((-127, 127), (-128, 127)):
+        raise Unsupported(
+            "tokens are rounded by scales that choose_qparams_per_token finds for the same value"
+        )
+    return PerToken(x)
+
+
+@lowers(DECOMPOSED + "dequantize_per_token.default")
+def dequantize_per_token(c: Context, x: object, *_: Any) -> Value:
+    if not isinstance(x, PerToken):
+        raise Unsupported("only what a quantize_per_token of the same model made can be dequantized")
+    return c.emit("round_tokens", [x.value])
 
 
 def _on_grid(result: Constant, scale: Any, zero: Any, axis: int | None) -> Constant:

@@ -68,6 +68,13 @@ class Quantized:
     quant: Quant
 
 
+@dataclass(frozen=True)
+class PerToken:
+    """A value rounded to s8 token by token, or the scales of that: of use to the dequantize that follows."""
+
+    value: Value
+
+
 def lowers(*names: str) -> Callable[[H], H]:
     """Registers a handler for ATen ops, `conv2d.default` and the like."""
 

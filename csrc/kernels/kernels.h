@@ -172,6 +172,8 @@ struct QuantEpilogue {
   const uint8_t* residual = nullptr;  // laid out as y, or null
   float residual_scale = 0.0f;
   int residual_zero = 0;
+  const float* columns =
+      nullptr;  // to f32 only: one more factor per column, p = fma(f32(shift + sum)*scale, column, bias)
   int zero = 0, low = 0, high = 255;
   const uint8_t* mask = nullptr;  // a bit per column, 0 = store `zero`; null = all ones
 };
@@ -218,14 +220,15 @@ struct QDepthwiseArgs {
 };
 using QDepthwiseFn = void (*)(const QDepthwiseArgs&);
 
-// y = clamp(rne(x*inverse) + zero, low, high): up to four rows of f32 to one row of columns of 4. A NaN gives low.
+// y = clamp(rne(x*inverse[c]) + zero, low, high): up to four rows of f32 to one row of columns of 4. A NaN gives low.
 struct QuantizeArgs {
   const float* x;
   ptrdiff_t x_stride;  // floats between channels
   int channels;        // 1..4
   uint8_t* y;
   int64_t cols;  // writes exactly these
-  float inverse;
+  const float* inverse;
+  int inverse_step;  // 0: one for all columns, 1: one each
   int zero, low, high;
   const uint8_t* mask;
 };

@@ -8,9 +8,9 @@ namespace pyrt {
 namespace {
 
 const char* const kNames[] = {
-    "?",        "linear",     "conv2d",  "unary",   "binary", "scalar", "affine",  "pool2d",      "adaptive_pool2d",
-    "concat",   "slice",      "reshape", "permute", "reduce", "pad",    "softmax", "interpolate", "constant",
-    "quantize", "dequantize", "qlinear", "qconv2d", "qadd",   "qmean",  "qtable"};
+    "?",        "linear",     "conv2d",  "unary",   "binary", "scalar", "affine",  "pool2d",         "adaptive_pool2d",
+    "concat",   "slice",      "reshape", "permute", "reduce", "pad",    "softmax", "interpolate",    "constant",
+    "quantize", "dequantize", "qlinear", "qconv2d", "qadd",   "qmean",  "qtable",  "qlinear_dynamic"};
 
 constexpr int kAny = -1;
 
@@ -19,11 +19,11 @@ struct Signature {
   int min_inputs, max_inputs, min_tensors, max_tensors, attrs;
 };
 const Signature kSignatures[] = {
-    {0, 0, 0, 0, 0}, {1, 2, 1, 3, 3},    {1, 2, 1, 3, 13},   {1, 1, 0, 0, 3},    {2, 2, 0, 0, 4},
-    {1, 1, 0, 0, 6}, {1, 1, 2, 2, 3},    {1, 1, 0, 0, 12},   {1, 1, 0, 0, 3},    {1, 255, 0, 0, 1},
-    {1, 1, 0, 0, 4}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny},
-    {1, 1, 0, 0, 2}, {1, 1, 0, 0, 6},    {0, 0, 1, 1, kAny}, {1, 1, 0, 0, 2},    {1, 1, 0, 0, 0},
-    {1, 2, 4, 4, 3}, {1, 2, 4, 4, 13},   {2, 2, 0, 0, 4},    {1, 1, 0, 0, 3},    {1, 1, 0, 0, 64}};
+    {0, 0, 0, 0, 0},    {1, 2, 1, 3, 3},    {1, 2, 1, 3, 13},   {1, 1, 0, 0, 3},   {2, 2, 0, 0, 4}, {1, 1, 0, 0, 6},
+    {1, 1, 2, 2, 3},    {1, 1, 0, 0, 12},   {1, 1, 0, 0, 3},    {1, 255, 0, 0, 1}, {1, 1, 0, 0, 4}, {1, 1, 0, 0, kAny},
+    {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, 2},   {1, 1, 0, 0, 6}, {0, 0, 1, 1, kAny},
+    {1, 1, 0, 0, 2},    {1, 1, 0, 0, 0},    {1, 2, 4, 4, 3},    {1, 2, 4, 4, 13},  {2, 2, 0, 0, 4}, {1, 1, 0, 0, 3},
+    {1, 1, 0, 0, 64},   {1, 1, 4, 4, 3}};
 
 class OpCheck {
  public:
@@ -167,6 +167,7 @@ class OpCheck {
       case OpKind::kQTable: return {};
       case OpKind::kQLinear:
       case OpKind::kQConv2d: return qmatmul();
+      case OpKind::kQLinearDynamic: return act_ok(0) ? qlinear() : error("unknown activation");
       case OpKind::kQAdd:
         return multiplier(f32(0)) && multiplier(f32(1)) ? range(2) : error("a multiplier is out of range");
       case OpKind::kQMean:
@@ -217,9 +218,9 @@ class OpCheck {
                                                                         : error("needs 0 <= low <= high <= 255");
   }
 
-  Status qmatmul() const {
+  // The weights, shift, multiplier and bias that the integer products share.
+  Status vectors() const {
     const Weights &w = *s_.weights[0], &scales = *s_.weights[2];
-    const bool conv = s_.kind == OpKind::kQConv2d, depthwise = w.structure == Weights::kRows;
     if (!w.int8s && !w.nibbles) return error("needs s8 or s4 weights");
     if (!s_.weights[1]->ints_of(w.rows)) return error("shift must be an i32 vector with an element per row");
     if (!scales.vector_of(w.rows) || !s_.weights[3]->vector_of(w.rows)) {
@@ -229,16 +230,26 @@ class OpCheck {
       if (!multiplier(scales.values[r])) return error("a multiplier is out of range");
       if (!multiplier(s_.weights[3]->values[r])) return error("a bias is out of range");
     }
+    return w.cols > (1 << 28) ? error("too many columns") : Status();
+  }
+
+  Status qlinear() const {
+    PYRT_RETURN_IF_ERROR(vectors());
+    const bool ok =
+        axis_ >= 0 && axis_ == rank_ - 1 && s_.weights[0]->groups == 1 && s_.weights[0]->structure != Weights::kRows;
+    return ok ? Status() : error("needs an ungrouped panels weight and the last axis for channels");
+  }
+
+  Status qmatmul() const {
+    const Weights& w = *s_.weights[0];
+    const bool conv = s_.kind == OpKind::kQConv2d, depthwise = w.structure == Weights::kRows;
+    PYRT_RETURN_IF_ERROR(vectors());
     if (!multiplier(f32(0))) return error("the residual's multiplier is out of range");
     PYRT_RETURN_IF_ERROR(range(1));
     if (s_.inputs.size() > 1 && (in_rank_[1] != rank_ || in_axis_[1] != axis_)) {
       return error("the residual has another rank");
     }
-    if (w.cols > (1 << 28)) return error("too many columns");
-    if (!conv) {
-      const bool ok = axis_ == rank_ - 1 && w.groups == 1 && !depthwise;
-      return ok ? Status() : error("needs an ungrouped panels weight and the last axis for channels");
-    }
+    if (!conv) return qlinear();
     if (!image()) return error("wrong rank or channel axis");
     PYRT_RETURN_IF_ERROR(window(3));
     const int64_t taps = int64_t{i32(3)} * i32(4);
@@ -331,7 +342,8 @@ std::unique_ptr<Op> make_op(const OpSpec& spec) {
     case OpKind::kLinear:
     case OpKind::kConv2d: return make_matmul(spec);
     case OpKind::kQLinear:
-    case OpKind::kQConv2d: return make_qmatmul(spec);
+    case OpKind::kQConv2d:
+    case OpKind::kQLinearDynamic: return make_qmatmul(spec);
     case OpKind::kQuantize:
     case OpKind::kDequantize:
     case OpKind::kQAdd:

@@ -43,6 +43,7 @@ enum class OpKind : uint32_t {
   kQAdd,
   kQMean,
   kQTable,
+  kQLinearDynamic,
   kEnd
 };
 const char* op_kind_name(OpKind kind);

@@ -1,4 +1,6 @@
-// qlinear and qconv2d: Y = W X on columns of four channels, u8 x s8, with exact sums.
+// qlinear, qconv2d and qlinear_dynamic: Y = W X on columns of four channels, u8 x s8, with exact sums.
+#include <cmath>
+
 #include "ops/conv.h"
 
 namespace pyrt {
@@ -8,6 +10,11 @@ class QMatmulOp : public Op {
  public:
   explicit QMatmulOp(const OpSpec& spec) : Op(spec), w_(*spec.weights[0]) {
     Attrs attrs(spec);
+    dynamic_ = spec.kind == OpKind::kQLinearDynamic;
+    if (dynamic_) {
+      act_ = attrs.act();
+      return;
+    }
     residual_scale_ = attrs.f32();
     low_ = attrs.i32(), high_ = attrs.i32();
     conv_ = spec.kind == OpKind::kQConv2d;
@@ -21,7 +28,7 @@ class QMatmulOp : public Op {
     const int64_t taps = geometry_.taps();
     // Groups begin with a column of four channels; only an ungrouped weight may leave the last one incomplete.
     const int64_t channels = depthwise() ? w_.rows : w_.cols / taps * w_.groups;
-    if (depthwise() || w_.groups > 1 ? x.channels != channels : 4 * x.planes() != channels) {
+    if (depthwise() || w_.groups > 1 ? x.channels != channels : round_up(x.channels, 4) != channels) {
       return error("expects " + std::to_string(channels) + " channels or features, its input has " +
                    std::to_string(x.channels));
     }
@@ -41,6 +48,18 @@ class QMatmulOp : public Op {
 
   void constrain(Layout* layout) override {
     source_ = in[0];
+    if (dynamic_) {
+      // The input rounded column by column; and of each column the scale, then its reciprocal.
+      source_ = layout->scratch();
+      source_->u8 = true;
+      source_->zero = kMiddle;
+      source_->set_shape(in[0]->rank, in[0]->dims, in[0]->axis);
+      columns_ = layout->scratch();
+      const int64_t dims[2] = {in[0]->width, 2};
+      columns_->set_shape(2, dims, 1);
+      layout->share_grid(columns_, out);
+      layout->share_grid(in[0], out);
+    }
     if (geometry_.strided()) {
       source_ = layout->scratch();
       source_->u8 = true;
@@ -88,6 +107,7 @@ class QMatmulOp : public Op {
 
   void run(const RunContext& ctx) override {
     if (geometry_.strided()) split_phases(ctx);
+    if (dynamic_) round_columns(ctx);
     if (depthwise()) return run_depthwise(ctx);
     const int64_t panels = w_.groups * w_.panels_per_group();
     // An exact product takes about a quarter of the time of a float one.
@@ -108,6 +128,8 @@ class QMatmulOp : public Op {
         out->clear_margins(plane_of(panel_row(panel)), out->u8 ? ceil_div(end, 4) : end);
       }
       run_panels(ctx, part, panel, panel_end, col, col_end);
+      if (act_.code != Act::kNone)
+        activate(ctx, panel_row(panel), panel_row(panel_end - 1) + panel_rows(panel_end - 1), col, col_end);
     });
   }
 
@@ -134,6 +156,7 @@ class QMatmulOp : public Op {
       e.residual_scale = residual_scale_;
       e.residual_zero = in[1]->zero;
     }
+    if (dynamic_) e.columns = columns_->row(0) + col;
     e.zero = out->zero;
     e.low = low_;
     e.high = high_;
@@ -170,6 +193,36 @@ class QMatmulOp : public Op {
         if (nibbles) product(ctx.kernels->qgemm_u8s4_few, nibbles, col + cols - tail, tail);
         else product(ctx.kernels->qgemm_u8_few, bytes, col + cols - tail, tail);
       }
+    }
+  }
+
+  // Symmetric per column: the largest magnitude becomes 127 steps from the middle.
+  void round_columns(const RunContext& ctx) const {
+    const Node& x = *in[0];
+    float *scales = columns_->row(0), *inverses = columns_->row(1);
+    std::fill(scales, scales + x.cols, 1e-5f);
+    for (int64_t c = 0; c < x.channels; ++c) {
+      const float* row = x.row(c);
+      for (int64_t i = 0; i < x.cols; ++i) scales[i] = std::max(scales[i], std::abs(row[i]));  // keeps no NaN
+    }
+    for (int64_t i = 0; i < x.cols; ++i) {
+      scales[i] = std::min(scales[i], kLargest) / 127.0f;
+      inverses[i] = 1.0f / scales[i];
+    }
+    ctx.parallel(x.elements() * 2, [&](int part, int parts) {
+      const int64_t planes = source_->planes(), end = planes * (part + 1) / parts;
+      for (int64_t p = planes * part / parts; p < end; ++p) {
+        ctx.kernels->quantize_u8({x.row(4 * p), x.plane, static_cast<int>(std::min<int64_t>(4, x.channels - 4 * p)),
+                                  source_->bytes(p), x.cols, inverses, 1, kMiddle, 1, 255, nullptr});
+      }
+    });
+  }
+
+  void activate(const RunContext& ctx, int64_t row, int64_t row_end, int64_t col, int64_t col_end) const {
+    for (; row < row_end; ++row) {
+      float* y = out->row(row) + col;
+      const uint8_t* mask = out->mask ? out->mask + col / 8 : nullptr;
+      ctx.kernels->affine_f32({y, y, col_end - col, 1.0f, 0.0f, act_, mask});
     }
   }
 
@@ -214,12 +267,17 @@ class QMatmulOp : public Op {
     });
   }
 
+  static constexpr uint8_t kMiddle = 128;
+  static constexpr float kLargest = 0x1p100f;
+
   const Weights& w_;
   ConvGeometry geometry_;
-  float residual_scale_;
-  int low_, high_;
-  bool conv_, few_ = false;
-  Node* source_ = nullptr;  // the input, or its phases
+  float residual_scale_ = 0.0f;
+  int low_ = 0, high_ = 255;
+  bool conv_ = false, few_ = false, dynamic_ = false;
+  Activation act_;
+  Node* source_ = nullptr;   // the input, its phases, or what it is rounded to
+  Node* columns_ = nullptr;  // dynamic: scales of its columns
   std::vector<int32_t> offsets_;
 };
 

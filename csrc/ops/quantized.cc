@@ -24,13 +24,14 @@ class QuantizeOp : public Op {
   }
   void constrain(Layout* layout) override { layout->share_grid(in[0], out); }
   void run(const RunContext& ctx) override {
+    const float inverse = 1.0f / out->scale;
     ctx.parallel(out->elements() * 2, [&](int part, int parts) {
       int64_t begin, end;
       plane_range(out->planes(), part, parts, &begin, &end);
       if (out->mask) out->clear_margins(begin, end);
       for (int64_t p = begin; p < end; ++p) {
         ctx.kernels->quantize_u8({in[0]->row(4 * p), in[0]->plane, channels_of(*out, p), out->bytes(p), out->cols,
-                                  1.0f / out->scale, out->zero, low_, high_, out->mask});
+                                  &inverse, 0, out->zero, low_, high_, out->mask});
       }
     });
   }

@@ -49,12 +49,13 @@ struct IntegerTail {
   }
   static size_t rows_of(int rows) { return static_cast<size_t>(rows); }
 
-  float scaled(int r, int64_t sum) const {
+  float scaled(int r, int c, int64_t sum) const {
+    if (e.columns) return std::fma(static_cast<float>(wrapped(sum + e.shift[r])) * e.scale[r], e.columns[c], e.bias[r]);
     return std::fma(static_cast<float>(wrapped(sum + e.shift[r])), e.scale[r], e.bias[r]);
   }
   int wanted(int r, int c, size_t at, int64_t sum) const {
     if (masked(e.mask, c)) return e.zero;
-    float s = scaled(r, sum);
+    float s = scaled(r, c, sum);
     if (e.residual) s = std::fma(static_cast<float>(e.residual[at] - e.residual_zero), e.residual_scale, s);
     return finished(static_cast<double>(s), e.zero, e.low, e.high);
   }
@@ -117,7 +118,10 @@ inline void test_qgemm(pyrt::QGemmFn fn, bool few, bool s4 = false) {
     const int writable = writable_columns(few, cols), stride = writable + rng.below(20);
     const int planes = to_f32 ? rows : (rows + 3) / 4;
     Guarded<uint32_t> y(static_cast<size_t>((planes - 1) * stride + writable));
-    const IntegerTail tail(rows, cols, stride, !to_f32);
+    IntegerTail tail(rows, cols, stride, !to_f32);
+    Guarded<float> factors(static_cast<size_t>(cols + 16));
+    rng.fill(factors);
+    if (to_f32 && rng.coin()) tail.e.columns = factors.data();
     fn({stored, x.off(), k, fit, x.x(), y.data(), to_f32, stride, rows, cols, tail.e});
     for (int r = 0; r < rows; ++r) {
       for (int c = 0; c < cols; ++c) {
@@ -127,7 +131,7 @@ inline void test_qgemm(pyrt::QGemmFn fn, bool few, bool s4 = false) {
         }
         const auto at = static_cast<size_t>((to_f32 ? r : r / 4) * stride + c);
         if (to_f32) {
-          const float want = masked(tail.e.mask, c) ? 0.0f : tail.scaled(r, sum);
+          const float want = masked(tail.e.mask, c) ? 0.0f : tail.scaled(r, c, sum);
           float got;
           std::memcpy(&got, &y[at], 4);
           if (got != want)
@@ -225,12 +229,14 @@ inline void test_quantize(pyrt::QuantizeFn fn) {
         x.floats[i] = rng.chance(0.02) ? special_value() : rng.real(-300, 300);
       Guarded<uint8_t> y(4 * static_cast<size_t>(cols));
       const IntegerTail tail(1, cols, cols, false);
-      const float inverse = rng.real(0.01, 4);
+      const int step = rng.below(2);
+      Guarded<float> inverses(static_cast<size_t>(step ? cols : 1));
+      for (size_t i = 0; i < inverses.size(); ++i) inverses[i] = rng.real(0.01, 4);
       const QuantEpilogue& e = tail.e;
-      fn({x.floats.data(), x.stride, channels, y.data(), cols, inverse, e.zero, e.low, e.high, e.mask});
+      fn({x.floats.data(), x.stride, channels, y.data(), cols, inverses.data(), step, e.zero, e.low, e.high, e.mask});
       for (int r = 0; r < channels; ++r) {
         for (int c = 0; c < cols; ++c) {
-          const float s = x.floats[static_cast<size_t>(r * x.stride + c)] * inverse;
+          const float s = x.floats[static_cast<size_t>(r * x.stride + c)] * inverses[static_cast<size_t>(c * step)];
           const int want = masked(e.mask, c) ? e.zero : finished(static_cast<double>(s), e.zero, e.low, e.high);
           const int got = y[static_cast<size_t>(4 * c + r)];
           if (got != want) fail("channel %d, column %d: %d instead of %d", r, c, got, want);

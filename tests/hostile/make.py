@@ -838,6 +838,20 @@ def integers() -> None:
     case_of("s4_rows", r"TENSORS: entry 1 \(shift\): s4 values are for panels", put("tensors", 1, values=6))
     case_of("s4_entries", r"TENSORS: entry 0 \(w\): VALUES: wrong size", put("tensors", 0, values=6))
 
+    dynamic = r"OPS: qlinear_dynamic the_op: "
+
+    def tokens(f: Pyrt, attrs: tuple[int | float, ...], axis: int) -> None:
+        """x [4, 72] -> qlinear_dynamic -> y, with the tensors of the base."""
+        f.values = f.values[:2]
+        f.values[0].__dict__.update(rank=2, channel_axis=axis, dims=f.add_words([4, 72]))
+        f.values[1].__dict__.update(rank=2, channel_axis=axis)
+        f.ops.clear()
+        f.add_op("qlinear_dynamic", "the_op", [0], 1, [0, 1, 2, 3], attrs)
+
+    case_of("dynamic_act", dynamic + "unknown activation", lambda f: tokens(f, (16, 0.0, 0.0), 1))
+    case_of("dynamic_axis", dynamic + "needs an ungrouped panels", lambda f: tokens(f, NO_ACT, 0))
+    case_of("dynamic_attrs", dynamic + "wrong number of attributes", lambda f: tokens(f, (0,), 1))
+
     def in_groups(f: Pyrt) -> None:
         f.tensors[0].__dict__.update(groups=4, entries=4 * 16 * 72)
         f.stream("w", "VALUES").data[:] = bytes(4 * 16 * 72)

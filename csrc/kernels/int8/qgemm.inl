@@ -24,7 +24,9 @@ inline void store_tile(const QGemmArgs& a, const typename V::ireg (&acc)[R][NV],
       const auto scale = V::set1(e.scale[r0 + r]), bias = V::set1(e.bias[r0 + r]);
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) {
-        const auto s = V::fma(V::to_f32(acc[r][v]), scale, bias);
+        const float* column = e.columns ? e.columns + c0 + v * V::width : nullptr;
+        const auto sum = V::to_f32(acc[r][v]);
+        const auto s = column ? V::fma(V::mul(sum, scale), V::load(column), bias) : V::fma(sum, scale, bias);
         V::store(y + v * V::width, e.mask ? V::apply_mask(V::load_mask(e.mask, c0 + v * V::width), s) : s);
       }
     }
@@ -160,7 +162,7 @@ inline void qgemm_few_tile(const QGemmArgs& a, int c0) {
   for (int n = 0; n < N; ++n) {
     for (int r = 0; r < a.rows; ++r) {
       if (a.to_f32) {
-        const float s = stored(e.mask, c0 + n) ? scaled(e, r, sums[n][r]) : 0.0f;
+        const float s = stored(e.mask, c0 + n) ? scaled(e, r, c0 + n, sums[n][r]) : 0.0f;
         static_cast<float*>(a.y)[r * a.y_stride + c0 + n] = s;
       } else {
         const ptrdiff_t at = 4 * (r / 4 * a.y_stride + c0 + n) + r % 4;

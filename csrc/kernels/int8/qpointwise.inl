@@ -9,9 +9,9 @@ namespace {
 template <class V>
 inline void quantize(const QuantizeArgs& a) {
   const BytePacker<V> packer(a.zero, a.low, a.high);
-  const auto inverse = V::set1(a.inverse);
   for (int64_t c = 0; c < a.cols; c += V::width) {
     const int n = static_cast<int>(a.cols - c < V::width ? a.cols - c : V::width);
+    const auto inverse = a.inverse_step ? V::load_first(a.inverse + c, n) : V::set1(*a.inverse);
     const auto row = [&](int i) {
       return i < a.channels ? V::mul(V::load_first(a.x + i * a.x_stride + c, n), inverse) : V::zero();
     };

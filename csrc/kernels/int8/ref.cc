@@ -22,7 +22,7 @@ void qgemm_ref(const QGemmArgs& a, bool s4) {
       const auto total = static_cast<int32_t>(sum);
       if (a.to_f32) {
         auto* y = static_cast<float*>(a.y) + r * a.y_stride + c;
-        *y = stored(a.epilogue.mask, c) ? scaled(a.epilogue, r, total) : 0.0f;
+        *y = stored(a.epilogue.mask, c) ? scaled(a.epilogue, r, c, total) : 0.0f;
       } else {
         const ptrdiff_t at = 4 * (r / 4 * a.y_stride + c) + r % 4;
         static_cast<uint8_t*>(a.y)[at] = finish(a.epilogue, r, c, at, total);
@@ -62,7 +62,7 @@ void qdepthwise_u8__ref(const QDepthwiseArgs& a) {
 void quantize_u8__ref(const QuantizeArgs& a) {
   for (int64_t c = 0; c < a.cols; ++c) {
     for (int r = 0; r < a.channels; ++r) {
-      const float x = a.x[r * a.x_stride + c] * a.inverse;
+      const float x = a.x[r * a.x_stride + c] * a.inverse[c * a.inverse_step];
       a.y[4 * c + r] = stored(a.mask, c) ? round_and_clamp(x, a.zero, a.low, a.high) : static_cast<uint8_t>(a.zero);
     }
   }
