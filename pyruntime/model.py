@@ -81,7 +81,7 @@ class Model:
 
     @property
     def isa(self) -> str:
-        """The instruction set the kernels were chosen for: "ref", "avx2", "avx512", "avx512vnni" or "neon"."""
+        """The kernels' instruction set: "ref", "avx2", "avx512", "avx512vnni" or "neon"."""
         return self._core.isa
 
     @property
