@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from converters.errors import ConvertError
 
 if TYPE_CHECKING:
+    from converters.noise import Comparison, compare
     from converters.pipeline import convert, convert_exported
     from converters.report import Report
 
-__all__ = ["ConvertError", "Report", "convert", "convert_exported"]
+__all__ = ["Comparison", "ConvertError", "Report", "compare", "convert", "convert_exported"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from converters import pipeline
 
         return getattr(pipeline, name)
+    if name in ("compare", "Comparison"):
+        from converters import noise
+
+        return getattr(noise, name)
     if name == "Report":
         from converters.report import Report
 

@@ -63,7 +63,8 @@ def _fake_inputs(program: ExportedProgram) -> list[torch.Tensor]:
 
 
 def _export(module: torch.nn.Module, args: Any, kwargs: Any, shapes: Any) -> ExportedProgram:
-    with warnings.catch_warnings(), _errors_only("torch.fx.experimental.symbolic_shapes"):
+    quiet = _errors_only("torch.fx.experimental.symbolic_shapes")
+    with warnings.catch_warnings(), quiet, _shapes_of_fake_quantize():
         warnings.simplefilter("ignore")
         try:
             return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
@@ -73,7 +74,7 @@ def _export(module: torch.nn.Module, args: Any, kwargs: Any, shapes: Any) -> Exp
 
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The program without in-place ops and views of parameters, its layers still whole ops."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _shapes_of_fake_quantize():
         warnings.simplefilter("ignore")
         result: ExportedProgram = program.run_decompositions({})
     return result
@@ -130,6 +131,27 @@ def _errors_only(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+FAKE_QUANTIZE = (
+    "fake_quantize_per_tensor_affine_cachemask",
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
+    "fake_quantize_per_channel_affine_cachemask",
+)
+
+
+@contextmanager
+def _shapes_of_fake_quantize() -> Iterator[None]:
+    """Tells torch.export the shapes of fake quantization, without which it cannot keep a batch dynamic."""
+
+    def like(x: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
+
+    with torch.library._scoped_library("aten", "IMPL", "Meta") as library:
+        for name in FAKE_QUANTIZE:
+            if not torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{name}", "Meta"):
+                library.impl(name, like)
+        yield
 
 
 @contextmanager

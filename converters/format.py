@@ -18,11 +18,12 @@ MAJOR, MINOR = 1, 1
 ALIGN = 64
 SECTIONS = {"STRINGS": 1, "SYMBOLS": 2, "VALUES": 3, "WORDS": 4, "OPS": 5, "TENSORS": 6, "STREAMS": 7}
 STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4}
-VALUE_KINDS = {"f32": 1, "codebook": 2, "f16": 3}
+VALUE_KINDS = {"f32": 1, "codebook": 2, "f16": 3, "s8": 4, "i32": 5, "s4": 6}
 STREAM_KINDS = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5}
 CODINGS = {"raw": 0, "huffman": 1}
 ROLE_INTERNAL, ROLE_INPUT, ROLE_OUTPUT = 0, 1, 2
-DTYPE_F32 = 1
+DTYPE_F32, DTYPE_U8 = 1, 2
+LAST_OF_1_0 = 17  # op number
 ACTIVATIONS = {
     name: code
     for code, name in enumerate(
@@ -65,6 +66,14 @@ OPS = {
     "softmax": (15, "axis log"),
     "interpolate": (16, "mode align_corners oh ow scale_h:f scale_w:f"),
     "constant": (17, "dims*"),
+    "quantize": (18, "low high"),
+    "dequantize": (19, ""),
+    "qlinear": (20, "residual_scale:f low high"),
+    "qconv2d": (21, "residual_scale:f low high kh kw sh sw pad_top pad_left pad_bottom pad_right dh dw"),
+    "qadd": (22, "a_scale:f b_scale:f low high"),
+    "qmean": (23, "scale:f low high"),
+    "qtable": (24, "table*"),
+    "qlinear_dynamic": (25, "act"),
 }
 
 
@@ -179,7 +188,8 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
     for stream, at in zip(streams, stream_offsets, strict=True):
         _append(file, at, stream.data)
     # The oldest version that has all of it, so that older runtimes read what they can.
-    minor = MINOR if any(tensor.structure == "bcsr" for tensor in tensors) else 0
+    blocks = any(tensor.structure == "bcsr" for tensor in tensors)
+    minor = MINOR if blocks or any(OPS[op.kind][0] > LAST_OF_1_0 for op in graph.ops) else 0
     header = struct.pack(
         "<8sHHIQI32x", MAGIC, MAJOR, minor, zlib.crc32(section_table), len(file), len(sections)
     )
@@ -205,7 +215,10 @@ def _value(value: Value, graph: Graph, strings: _Strings, words: _Words) -> byte
         role = ROLE_OUTPUT
     axis = -1 if value.channel_axis is None else value.channel_axis
     name = strings.add(value.name)
-    return struct.pack("<IBBbBII", name, DTYPE_F32, value.rank, axis, role, dims, 0)
+    dtype, quant = DTYPE_F32, 0
+    if value.quant is not None:
+        dtype, quant = DTYPE_U8, words.add(struct.pack("<fI", value.quant.scale, value.quant.zero))
+    return struct.pack("<IBBbBII", name, dtype, value.rank, axis, role, dims, quant)
 
 
 def _op(op: Op, operands: int, strings: _Strings, words: _Words) -> bytes:

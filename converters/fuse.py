@@ -66,7 +66,7 @@ def _affine_into_producer(graph: Graph, producer: Op, op: Op) -> bool:
     weight, scales = producer.weights[0], producer.weights[2:]
     if not np.array_equal(scale, np.ones_like(scale)):
         users = sum(weight in other.weights for other in graph.ops)
-        if users > 1 or choose.scaling_spoils(weight.matrix.astype(np.float32)):
+        if users > 1 or weight.grid is not None or choose.scaling_spoils(weight.matrix.astype(np.float32)):
             # Scaled rows would not share their values any more: the scale is applied to the sums.
             rows = producer.weights[2].matrix * scale if len(producer.weights) > 2 else scale
             scales = [Weight(op.weights[0].name, rows, "vector")]
@@ -83,6 +83,8 @@ def _residual_into_producer(graph: Graph, producer: Op, op: Op) -> bool:
         return False
     if producer.kind not in WEIGHTED or len(producer.inputs) > 1 or producer.act != NONE:
         return False
+    if any(other.kind == "round_tokens" and other.output in producer.inputs for other in graph.ops):
+        return False  # integers.py makes a layer of it that takes no residual
     other = op.inputs[1] if op.inputs[0] is producer.output else op.inputs[0]
     if other.shape != producer.output.shape:
         return False

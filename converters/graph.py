@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,39 @@ import numpy.typing as npt
 # A size: a number, or the text of the symbolic expression torch.export uses for it ("s0", "s0//2 + 1").
 Dim = int | str
 Attr = int | float | list[int]
-Role = Literal["matrix", "depthwise", "vector", "constant"]
+Role = Literal["matrix", "depthwise", "vector", "constant", "s8 matrix", "s8 depthwise", "i32 vector"]
 Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Quant:
+    """What a u8 value stands for: scale * (q - zero), scale an f32 number; q lies in low..high."""
+
+    scale: float
+    zero: int
+    low: int = 0
+    high: int = 255
+
+
+@dataclass(eq=False)
+class Grid:
+    """The integers behind a weight: row r of the matrix is integers[r] * scale[r], s8 [M, K] and f64 [M,
+    1].
+    """
+
+    integers: npt.NDArray[np.int8]
+    scale: npt.NDArray[np.float64]
 
 
 @dataclass(eq=False)
 class Value:
-    """An activation. `example` is its shape for the example inputs, f32 always."""
+    """An activation. `example` is its shape for the example inputs; f32, or u8 where it has a `quant`."""
 
     shape: tuple[Dim, ...]
     example: tuple[int, ...]
     name: str = ""
     channel_axis: int | None = None  # assigned by layout.py
+    quant: Quant | None = None
 
     @property
     def rank(self) -> int:
@@ -38,17 +59,21 @@ class Weight:
     """A constant operand, f32 or f64 [M, K] (f64 until written, so that folding rounds once).
 
     role: "matrix" is multiplied (linear, conv), "depthwise" is one filter per channel, "vector" is a bias
-    or a scale of shape [M, 1], "constant" is anything else, flattened to [numel, 1].
+    or a scale of shape [M, 1], "constant" is anything else, flattened to [numel, 1]. The integer roles hold
+    int8 or int32 in the column order of the file (integers.py).
+    grid: where the weight lies on an integer grid. parameters: of the torch tensor, if not all of `matrix`.
     columns: for how many columns of activations it is used at batch 1; tells GEMV from GEMM.
     taps: positions of a convolution's kernel, K = input channels x taps.
     """
 
     name: str
-    matrix: npt.NDArray[np.float32] | npt.NDArray[np.float64]
+    matrix: npt.NDArray[Any]
     role: Role
     groups: int = 1
     columns: int = 1
     taps: int = 1
+    grid: Grid | None = None
+    parameters: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +94,7 @@ class Op:
     """One op. `kind` and the keys of `attrs` are those of docs/format.md.
 
     layout: the channel axis its inputs and output must have, None if it follows its inputs.
+    quant: of a `fake_quant`, which integers.py replaces.
     """
 
     kind: str
@@ -80,6 +106,7 @@ class Op:
     layout: int | None = None
     name: str = ""
     source: str = ""
+    quant: Quant | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ def assign(graph: Graph) -> None:
                 if value.channel_axis == axis:
                     continue
                 if (value, axis) not in relaid:
-                    copy = relaid[value, axis] = Value(value.shape, value.example, channel_axis=axis)
+                    copy = relaid[value, axis] = Value(
+                        value.shape, value.example, channel_axis=axis, quant=value.quant
+                    )
                     codes = [-2 - k for k in range(value.rank)]
                     ops.append(Op("reshape", [value], copy, {"dims": codes}, name=op.name, source=op.source))
                 op.inputs[i] = relaid[value, axis]

@@ -13,14 +13,15 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
-from converters import capture, format, fuse, layout
-from converters.encodings.choose import Choice, Prefer, choose
+from converters import capture, format, fuse, integers, layout
+from converters.encodings.choose import INTEGER_ROLES, Choice, Prefer, choose
 from converters.encodings.stream import Encoded
 from converters.errors import ConvertError
 from converters.graph import Graph, Weight
 from converters.lowering.driver import lower
 from converters.report import Report, layer_report
 
+INTEGER_TOLERANCE = 0.1  # root mean square, of that of the output: single roundings go to the other neighbour
 VERIFY_TOLERANCE = 1e-3  # of the largest value of an output: sums are rounded in another order
 
 
@@ -65,11 +66,11 @@ def convert_exported(
     report = Report(str(path), [layer_report(w, c) for w, c in chosen.items()], [*warnings, *graph.warnings])
     report.file_bytes = format.write(graph, tensors, path)
     if verify and program.example_inputs is not None:
-        _verify(program, path)
+        _verify(program, path, any(op.output.quant for op in graph.ops))
     return report
 
 
-def _verify(program: ExportedProgram, path: str | os.PathLike[str]) -> None:
+def _verify(program: ExportedProgram, path: str | os.PathLike[str], integers: bool) -> None:
     """Runs the file and torch on the example inputs; a file that fails or disagrees is removed."""
     import pyruntime
 
@@ -83,6 +84,10 @@ def _verify(program: ExportedProgram, path: str | os.PathLike[str]) -> None:
         found = list(result.values()) if isinstance(result, dict) else [result]
         for name, y, z in zip(capture.output_names(program), wanted, found, strict=True):
             scale = float(y.abs().nan_to_num(0, 0, 0).max())
+            if integers and np.square(z - y.numpy()).mean() <= INTEGER_TOLERANCE**2 * float(
+                y.square().mean()
+            ):
+                continue
             if not np.allclose(z, y, rtol=VERIFY_TOLERANCE, atol=VERIFY_TOLERANCE * scale, equal_nan=True):
                 error = float(np.nanmax(np.abs(z - y.numpy())))
                 raise ConvertError(
@@ -99,6 +104,7 @@ def lower_fused(program: ExportedProgram) -> Graph:
     """The graph of a program as it will be written, its weights not encoded yet."""
     graph = lower(capture.functional(program))
     fuse.fuse(graph)
+    integers.to_integers(graph)
     layout.assign(graph)
     return graph
 
@@ -109,7 +115,8 @@ def encode(
     """Encodes every weight, equal ones once: the choices in file order, and the encoding of each weight."""
     same: dict[object, list[Weight]] = {}
     for weight in dict.fromkeys(w for op in graph.ops for w in op.weights):
-        weight.matrix = np.ascontiguousarray(weight.matrix, np.float32)
+        dtype = weight.matrix.dtype if weight.role in INTEGER_ROLES else np.float32
+        weight.matrix = np.ascontiguousarray(weight.matrix, dtype)
         digest = hashlib.blake2b(weight.matrix.data).digest()
         same.setdefault((weight.role, weight.groups, weight.matrix.shape, digest), []).append(weight)
     chosen: dict[Weight, Choice] = {}

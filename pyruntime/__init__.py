@@ -7,12 +7,13 @@ with pyruntime.load("model.pyrt") as model:
 """
 
 from pyruntime._core import Error, __version__
-from pyruntime.model import InputInfo, Memory, Model, OutputInfo, load
+from pyruntime.model import InputInfo, LayerOutput, Memory, Model, OutputInfo, load
 from pyruntime.profile import LayerProfile, Profile
 
 __all__ = [
     "Error",
     "InputInfo",
+    "LayerOutput",
     "LayerProfile",
     "Memory",
     "Model",

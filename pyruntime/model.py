@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,14 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> "Model":
     return Model(_core.Model(os.fspath(path), threads or 0))
 
 
+class LayerOutput(NamedTuple):
+    """What an op computed: layer name, kind of op, value."""
+
+    name: str
+    kind: str
+    value: Array
+
+
 class Model:
     """An immutable network that any number of threads may call at once.
 
@@ -73,7 +81,7 @@ class Model:
 
     @property
     def isa(self) -> str:
-        """The instruction set the kernels were chosen for: "ref", "avx2", "avx512" or "neon"."""
+        """The kernels' instruction set: "ref", "avx2", "avx512", "avx512vnni" or "neon"."""
         return self._core.isa
 
     @property
@@ -96,6 +104,13 @@ class Model:
     def profile(self, x: Feed) -> Profile:
         """Times every op of one run, after an untimed one to warm up. Takes and raises what `infer` does."""
         return Profile.from_core(self._core.profile(self._arrays(x)))
+
+    def trace(self, x: Feed) -> list[LayerOutput]:
+        """Runs the network and keeps the output of every op, in order. Takes and raises what `infer` does.
+
+        Integer activations are given as the float32 numbers they stand for.
+        """
+        return [LayerOutput(*row) for row in self._core.trace(self._arrays(x))]
 
     def input_shapes(self, **sizes: int) -> list[tuple[int, ...]]:
         """The shape of each input once its symbols have sizes; a symbol that is not given has its minimum."""

@@ -17,7 +17,7 @@ MAGIC = b"\x89PYRT\r\n\x1a"
 HEADER, SECTION_BYTES = 64, 32
 FIELDS = {
     "SYMBOLS": ("<4I", "name min max reserved"),
-    "VALUES": ("<IBBbBII", "name dtype rank channel_axis role dims reserved"),
+    "VALUES": ("<IBBbBII", "name dtype rank channel_axis role dims quant"),
     "OPS": (
         "<HBBHHIIIIII",
         "kind inputs outputs tensors reserved0 name source operands attrs attr_count reserved1",
@@ -49,6 +49,14 @@ OPS = [
     "softmax",
     "interpolate",
     "constant",
+    "quantize",
+    "dequantize",
+    "qlinear",
+    "qconv2d",
+    "qadd",
+    "qmean",
+    "qtable",
+    "qlinear_dynamic",
 ]
 NO_ACT: tuple[int | float, ...] = (0, 0.0, 0.0)
 
@@ -120,7 +128,7 @@ class Pyrt:
             file += bytes(offsets[name] - len(file)) + content
         for stream in self.streams:
             file += bytes(stream.offset - len(file)) + stream.data
-        struct.pack_into("<8sHHIQI", file, 0, MAGIC, 1, 0, 0, len(file), len(SECTIONS))
+        struct.pack_into("<8sHHIQI", file, 0, MAGIC, 1, 1, 0, len(file), len(SECTIONS))
         return seal(file)
 
     def _table(self, name: str) -> bytes:
@@ -157,7 +165,7 @@ class Pyrt:
     def add_value(self, name: str, rank: int, axis: int, role: int = 0, dims: Sequence[int] = ()) -> int:
         """The number of a new value; `dims` for graph inputs (role 1). Role 2 is an output."""
         at = self.add_words(dims) if role == 1 else 0
-        fields = {"dtype": 1, "rank": rank, "channel_axis": axis, "role": role, "dims": at, "reserved": 0}
+        fields = {"dtype": 1, "rank": rank, "channel_axis": axis, "role": role, "dims": at, "quant": 0}
         self.values.append(Entry(name=self.string(name), **fields))
         return len(self.values) - 1
 
@@ -198,6 +206,32 @@ class Pyrt:
             count = len(data) // 4 if kind == "BOOK" else 0
             self.streams.append(Entry(offset=0, size=0, crc=0, count=count, data=bytearray(data), **fields))
         return len(self.tensors) - 1
+
+    def add_u8(self, name: str, rank: int, axis: int, scale: float, zero: int) -> int:
+        """The number of a new integer value."""
+        number = self.add_value(name, rank, axis)
+        self.values[number].dtype, self.values[number].quant = 2, self.add_words([float(scale), zero])
+        return number
+
+    def add_integers(
+        self, name: str, rows: int, cols: int, data: bytes, *, bits: int = 8, panel_rows: int = 0
+    ) -> int:
+        """The number of a new s8 or i32 tensor."""
+        number = self.add_tensor(name, rows, cols, ("VALUES", data, bits), panel_rows=panel_rows)
+        self.tensors[number].values, self.tensors[number].entries = (
+            4 if bits == 8 else 5,
+            8 * len(data) // bits,
+        )
+        return number
+
+    def give(self, op: str, operand: int, value: int) -> None:
+        """Makes an op read or write another value."""
+        self.words[self.op(op).operands + operand] = value
+
+    def become(self, op: str, kind: str, attrs: Sequence[int | float]) -> None:
+        """Makes an op one of another kind."""
+        row = self.op(op)
+        row.kind, row.attrs, row.attr_count = OPS.index(kind) + 1, self.add_words(attrs), len(attrs)
 
     def add_csr(self, name: str, rows: int, cols: int, *, groups: int = 1) -> int:
         """An all-zero csr tensor: many columns, no bytes."""

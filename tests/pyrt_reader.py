@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyrt_integers
 import torch
 from torch.nn import functional as F
 
 SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STREAMS"]
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
 ROWS, PANELS, CSR, BCSR = 1, 2, 3, 4
-F32, CODEBOOK, F16 = 1, 2, 3
+F32, CODEBOOK, F16, S8, I32, S4 = 1, 2, 3, 4, 5, 6
 VALUES, BOOK, INDEX, ROW_TABLE, COLS = 1, 2, 3, 4, 5
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
@@ -41,6 +42,14 @@ OP_TABLE = {
     15: ("softmax", (1, 1), (0, 0), 2),
     16: ("interpolate", (1, 1), (0, 0), 6),
     17: ("constant", (0, 0), (1, 1), None),
+    18: ("quantize", (1, 1), (0, 0), 2),
+    19: ("dequantize", (1, 1), (0, 0), 0),
+    20: ("qlinear", (1, 2), (4, 4), 3),
+    21: ("qconv2d", (1, 2), (4, 4), 13),
+    22: ("qadd", (2, 2), (0, 0), 4),
+    23: ("qmean", (1, 1), (0, 0), 3),
+    24: ("qtable", (1, 1), (0, 0), 64),
+    25: ("qlinear_dynamic", (1, 1), (4, 4), 3),
 }
 
 
@@ -60,6 +69,9 @@ class Value:
     channel_axis: int
     role: int
     dims: list[int]
+    u8: bool = False
+    scale: float = 0.0
+    zero: int = 0
 
 
 @dataclass
@@ -198,8 +210,15 @@ def _symbols(data: bytes, text: Callable[[int], str]) -> list[tuple[str, int, in
 
 def _values(data: bytes, text: Callable[[int], str], words: np.ndarray, symbols: int) -> list[Value]:
     found = []
-    for name, dtype, rank, axis, role, dims, zero in struct.iter_unpack("<IBBbBII", data):
-        check(dtype == 1 and rank <= 6 and -1 <= axis < rank and role <= 2 and zero == 0, "VALUES", "fields")
+    for name, dtype, rank, axis, role, dims, quant in struct.iter_unpack("<IBBbBII", data):
+        check(dtype in (1, 2) and rank <= 6 and -1 <= axis < rank and role <= 2, "VALUES", "fields")
+        scale, zero_point = 0.0, 0
+        if dtype == 2:
+            check(role == 0 and axis >= 0 and quant + 2 <= words.size, "VALUES", "u8 values are internal")
+            scale, zero_point = float(words[quant : quant + 1].view("<f4")[0]), int(words[quant + 1])
+            check(2.0**-100 <= scale <= 2.0**100 and zero_point <= 255, "VALUES", "scale and zero point")
+        else:
+            check(quant == 0, "VALUES", "f32 has no quantization")
         sizes: list[int] = []
         if role == 1:
             check(dims + rank <= words.size, "VALUES", "dims inside WORDS")
@@ -208,7 +227,7 @@ def _values(data: bytes, text: Callable[[int], str], words: np.ndarray, symbols:
             check(all(v.role == 1 for v in found), "VALUES", "inputs come first")
         else:
             check(dims == 0, "VALUES", "dims of inputs only")
-        found.append(Value(text(name), rank, axis, role, sizes))
+        found.append(Value(text(name), rank, axis, role, sizes, dtype == 2, scale, zero_point))
     return found
 
 
@@ -231,7 +250,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 4 and 1 <= values <= 3, where, "structure and values")
+        check(1 <= structure <= 4 and 1 <= values <= 6, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
@@ -239,10 +258,17 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
         kinds += [BOOK, INDEX] if values == CODEBOOK else [VALUES]
         mine = streams[first : first + count]
         check([s.kind for s in mine] == kinds, where, "stream order")
-        check(structure != ROWS or (panel_rows == 0 and entries == rows * cols), where, "rows: entries")
+        stored = rows * cols
+        if values == S8:
+            check(structure != CSR and (structure == ROWS or cols % 4 == 0), where, "s8: fours of columns")
+            stored = -(-rows // 4) * 4 * -(-cols // 4) * 4
+        check(values != S4 or (structure == PANELS and cols % 4 == 0), where, "s4: panels, fours of columns")
+        check(values != I32 or structure == ROWS, where, "i32: rows only")
+        check(structure != ROWS or (panel_rows == 0 and entries == stored), where, "rows: entries")
         if structure == PANELS:
             check(panel_rows == 16, where, "panels have 16 rows")
-            check(entries == groups * -(-rows // groups // 16) * 16 * cols, where, "panels: entries")
+            stored = -(-cols // 8) * 8 if values == S4 else cols
+            check(entries == groups * -(-rows // groups // 16) * 16 * stored, where, "panels: entries")
         check(structure not in (CSR, BCSR) or panel_rows >= 1, where, "csr: rows per panel")
         if structure == BCSR:
             in_fours = rows // groups % 4 == 0 and panel_rows % 4 == 0 and entries % 4 == 0
@@ -296,7 +322,7 @@ def _check_layout(op: Op, values: list[Value]) -> None:
         check(dropped == sorted(set(dropped)), where, "axes rise")
         axis = -1 if axis in dropped else axis - sum(d < axis for d in dropped)
     check(out.channel_axis == axis, where, "output keeps the channel axis")
-    if op.kind == "linear":
+    if op.kind in ("linear", "qlinear", "qlinear_dynamic"):
         check(axis == out.rank - 1, where, "channel axis is the last")
     if op.kind in ("conv2d", "pool2d", "adaptive_pool2d", "interpolate"):
         check(axis == 1 and out.rank == 4, where, "rank 4, channel axis 1")
@@ -318,6 +344,8 @@ def _decode(t: Tensor) -> np.ndarray:
         panels = t.groups * -(-t.rows // t.groups // 16)
         per_panel = [16 * min(256, t.cols - k) for k in range(0, t.cols, 256)]
         chunks = per_panel * panels
+    if t.values in (S8, I32, S4):
+        return _integers(t, where)
     entries = _entry_values(t, chunks, where)
     if t.structure == ROWS:
         return entries.reshape(t.rows, t.cols)
@@ -344,6 +372,27 @@ def _decode_blocks(t: Tensor, where: str) -> np.ndarray:
     check(np.unique(row * t.cols + cols).size == cols.size, where, "one entry per place")
     dense[row, :, cols] = values
     return dense.reshape(t.rows, t.cols)
+
+
+def _integers(t: Tensor, where: str) -> np.ndarray:
+    """s8 [M, K] or i32 [M, 1], columns in the file's order."""
+    stream, bits = t.streams[VALUES], {S8: 8, I32: 32, S4: 4}[t.values]
+    check(stream.coding == RAW and stream.bits == bits and stream.count == 0, where, "VALUES fields")
+    check(8 * stream.data.size == bits * t.entries, where, "VALUES size")
+    if t.values == I32:
+        return stream.data.view("<i4").reshape(t.rows, t.cols)
+    if t.values == S4:
+        both = stream.data.reshape(-1, 64)
+        nibbles = np.stack([both & 15, both >> 4], 1).astype(np.int8) - 8
+        groups = nibbles.reshape(t.groups, -1, -(-t.cols // 8) * 2, 16, 4)[:, :, : t.cols // 4]
+        panels = groups.transpose(0, 1, 3, 2, 4).reshape(t.groups, -1, t.cols)
+        return panels[:, : t.rows // t.groups].reshape(t.rows, t.cols)
+    entries = stream.data.view(np.int8)
+    if t.structure == ROWS:
+        quads = entries.reshape(-(-t.rows // 4), -1, 4, 4).transpose(0, 2, 1, 3)
+        return quads.reshape(-(-t.rows // 4) * 4, -1)[: t.rows, : t.cols]
+    panels = entries.reshape(t.groups, -1, t.cols // 4, 16, 4).transpose(0, 1, 3, 2, 4)
+    return panels.reshape(t.groups, -1, t.cols)[:, : t.rows // t.groups].reshape(t.rows, t.cols)
 
 
 def _row_table(t: Tensor, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -471,7 +520,7 @@ def _chunk(data: bytes, n: int, decoder: Mapping[tuple[int, int], int], where: s
 def run(
     file: File, inputs: np.ndarray | Sequence[np.ndarray], dtype: torch.dtype = torch.float32
 ) -> dict[str, np.ndarray]:
-    """The outputs by name, computed with torch in `dtype`."""
+    """The outputs by name, computed with torch in `dtype`, on integers as docs/format.md says to the bit."""
     arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
     env: dict[int, torch.Tensor] = {}
     symbols: dict[int, int] = {}
@@ -490,6 +539,19 @@ def run(
                 check(size == expected, value.name, "size")
         env[number] = torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
     for op in file.ops:
+        values = [file.values[v] for v in op.inputs]
+        if file.values[op.output].u8 or any(v.u8 for v in values):
+            arrays = [env[v].numpy() for v in op.inputs]
+            tensors = [file.tensors[t] for t in op.tensors]
+            result = pyrt_integers.run(op, arrays, tensors, values, file.values[op.output])
+            y = torch.from_numpy(np.ascontiguousarray(result))
+            env[op.output] = y if y.dtype == torch.uint8 else y.to(dtype)
+            continue
+        if op.kind == "qlinear_dynamic":
+            tensors = [file.tensors[t] for t in op.tensors]
+            sums = pyrt_integers.dynamic(env[op.inputs[0]].numpy(), tensors)
+            env[op.output] = _activate(op, 0, torch.from_numpy(sums).to(dtype))
+            continue
         weights = [torch.from_numpy(np.array(file.dense(t))).to(dtype) for t in op.tensors]
         y = _run_op(op, [env[v] for v in op.inputs], weights, file)
         check(y.dim() == file.values[op.output].rank, op.name, "rank of the output")

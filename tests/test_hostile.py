@@ -72,7 +72,7 @@ def test_broken_rules_under_sanitizers(cpp_build_sanitized: Path, tmp_path: Path
 
 
 def test_the_files_before_they_are_broken_are_good() -> None:
-    for base in ("sparse", "dense", "raw_csr", "blocks"):
+    for base in ("sparse", "dense", "raw_csr", "blocks", "integer"):
         model = _core.load_bytes(MAKE[base]().build())
         (shape,) = pyruntime.Model(model).input_shapes()
         (y,) = model.infer([np.ones(shape, np.float32)])

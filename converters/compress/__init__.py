@@ -7,13 +7,19 @@ distinct values, half precision) meanwhile. ``converters.convert`` then stores e
 """
 
 from converters.compress.cluster import SharedWeights, cluster
+from converters.compress.dynamic import RoundTokens, quantize_dynamic
 from converters.compress.half import Half, half
+from converters.compress.integers import FakeQuantize, RowGrid
 from converters.compress.pipeline import deep_compression
 from converters.compress.prune import Mask, adopt_masks, cubic_sparsity, prune, sparsity_of
+from converters.compress.quantize import quantize
 
 __all__ = [
+    "FakeQuantize",
     "Half",
     "Mask",
+    "RoundTokens",
+    "RowGrid",
     "SharedWeights",
     "adopt_masks",
     "cluster",
@@ -21,5 +27,7 @@ __all__ = [
     "deep_compression",
     "half",
     "prune",
+    "quantize",
+    "quantize_dynamic",
     "sparsity_of",
 ]

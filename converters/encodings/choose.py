@@ -9,13 +9,14 @@ from typing import Literal, cast
 
 import numpy as np
 
-from converters.encodings import bcsr, codebook, csr, panels, rows
+from converters.encodings import bcsr, codebook, csr, integers, panels, rows
 from converters.encodings.costs import costs
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
 
 Prefer = Literal["size", "speed", "auto"]
 
+INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector")
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
 MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
 MIN_FULL = 0.4  # of a block of four rows that is worth storing whole: two of four, mostly
@@ -52,6 +53,9 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     size: fewest bytes. speed: least time by the cost table. auto: fewest bytes among those that take
     at most 1.25 times the least time and no more than the dense f32 layout.
     """
+    if weight.role in INTEGER_ROLES:
+        nonzero = int(np.count_nonzero(weight.matrix))
+        return Choice(integers.encode(weight), nonzero, None, 0.0, "computed on as integers")
     matrix = np.asarray(weight.matrix, np.float32)
     nnz = int(np.count_nonzero(matrix))
     if weight.role in ("vector", "constant"):
@@ -89,7 +93,7 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
 
 def choose_kind(weight: Weight, kind: str) -> Choice | None:
     """Encodes `weight` as `kind`, whatever that costs (time_ns: NaN); None if it has not what that takes."""
-    if weight.role in ("vector", "constant"):
+    if weight.role in ("vector", "constant", *INTEGER_ROLES):
         return None
     matrix = np.asarray(weight.matrix, np.float32)
     book = codebook.distinct(matrix)

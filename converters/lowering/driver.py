@@ -14,17 +14,26 @@ from torch.export.graph_signature import InputKind, OutputKind
 from converters import capture
 from converters.errors import ConvertError
 from converters.graph import Dim, Graph, Value
-from converters.lowering import elementwise, layers, pooling, shapes  # noqa: F401  (they register handlers)
-from converters.lowering.registry import HANDLERS, Constant, Context, Expanded, Unsupported
+from converters.lowering import elementwise, layers, pooling, quantization, shapes  # noqa: F401  (they register handlers)
+from converters.lowering.registry import (
+    CONSTANT_HANDLERS,
+    HANDLERS,
+    Constant,
+    Context,
+    Expanded,
+    PerToken,
+    Quantized,
+    Unsupported,
+)
 
 HINTS = {
-    "layer_norm": "layer norm is not in format 1.0; use batch norm",
-    "group_norm": "group norm is not in format 1.0; use batch norm",
-    "native_layer_norm": "layer norm is not in format 1.0; use batch norm",
-    "native_group_norm": "group norm is not in format 1.0; use batch norm",
-    "scaled_dot_product_attention": "attention is not in format 1.0",
-    "bmm": "products of two activations are not in format 1.0",
-    "embedding": "embeddings are not in format 1.0; feed the embedded vectors",
+    "layer_norm": "layer norm is not in the format; use batch norm",
+    "group_norm": "group norm is not in the format; use batch norm",
+    "native_layer_norm": "layer norm is not in the format; use batch norm",
+    "native_group_norm": "group norm is not in the format; use batch norm",
+    "scaled_dot_product_attention": "attention is not in the format",
+    "bmm": "products of two activations are not in the format",
+    "embedding": "embeddings are not in the format; feed the embedded vectors",
     "conv_transpose2d": "upsample with interpolate + conv2d",
     "conv3d": "of the convolutions conv1d and conv2d are supported",
 }
@@ -112,6 +121,8 @@ class _Lowering:
         arguments = [self._resolve(a) for a in _all_arguments(node)]
         if self._is_constant(node, arguments):
             self.results[node] = self._fold(node)
+            if _op_name(node) in CONSTANT_HANDLERS:
+                self.results[node] = CONSTANT_HANDLERS[_op_name(node)](self.results[node], *arguments)
             return
         context = self.context
         context.name, context.source = capture.layer_name(node), capture.source_line(node)
@@ -134,7 +145,7 @@ class _Lowering:
             raise Unsupported(
                 HINTS.get(base, "no equivalent in the file format; rewrite it with supported ops")
             )
-        if fake.dtype != torch.float32:
+        if fake.dtype != torch.float32 and not name.startswith("quantized_decomposed."):
             raise Unsupported(f"its result is {fake.dtype}; activations are float32, call model.float()")
         if 0 in _example(fake):
             raise Unsupported("its result is empty; leave empty tensors out")
@@ -155,7 +166,11 @@ class _Lowering:
         # A Dim that stayed symbolic is text; so is an option like "same", which then comes with a Value.
         symbolic = any(isinstance(x, str) for x in self._sizes(node))
         random = torch.Tag.nondeterministic_seeded in node.target.tags  # type: ignore[union-attr]
-        return not symbolic and not random and not any(isinstance(x, (Value, Expanded)) for x in flat)
+        return (
+            not symbolic
+            and not random
+            and not any(isinstance(x, (Value, Expanded, Quantized, PerToken)) for x in flat)
+        )
 
     def _sizes(self, node: torch.fx.Node) -> list[Dim]:
         return [capture.dim(n.meta["val"]) for n in node.all_input_nodes if n not in self.results]

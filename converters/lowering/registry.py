@@ -9,13 +9,28 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from converters.graph import NONE, Activation, Attr, Dim, Graph, Op, Role, Value, Weight, reshape_codes
+from converters.graph import (
+    NONE,
+    Activation,
+    Attr,
+    Dim,
+    Graph,
+    Grid,
+    Op,
+    Quant,
+    Role,
+    Value,
+    Weight,
+    reshape_codes,
+)
 
 # A handler takes the arguments of the ATen schema in order: Value for what is computed, Constant for tensors
 # that are not, sizes as Dim, the rest as it is. It returns what the op returns.
 Handler = Callable[..., Any]
 H = TypeVar("H", bound=Handler)
 HANDLERS: dict[str, Handler] = {}
+# Ops that are handled even where all their inputs are constant; the others are folded by torch.
+CONSTANT_HANDLERS: dict[str, Handler] = {}
 
 
 class Unsupported(Exception):
@@ -28,6 +43,7 @@ class Constant:
 
     tensor: torch.Tensor
     name: str = ""
+    grid: Grid | None = None  # of a fake-quantized weight
 
     @property
     def array(self) -> np.ndarray[Any, Any]:
@@ -44,12 +60,38 @@ class Expanded:
     shape: tuple[Dim, ...]
 
 
+@dataclass(frozen=True)
+class Quantized:
+    """An integer tensor that torch.export computes: of use only to the dequantize that follows."""
+
+    value: Value
+    quant: Quant
+
+
+@dataclass(frozen=True)
+class PerToken:
+    """A value rounded to s8 token by token, or the scales of that: of use to the dequantize that follows."""
+
+    value: Value
+
+
 def lowers(*names: str) -> Callable[[H], H]:
     """Registers a handler for ATen ops, `conv2d.default` and the like."""
 
     def register(handler: H) -> H:
         for name in names:
             HANDLERS[name] = handler
+        return handler
+
+    return register
+
+
+def folds(*names: str) -> Callable[[H], H]:
+    """Registers a handler for ops on constants; it is given the result torch computes, then the arguments."""
+
+    def register(handler: H) -> H:
+        for name in names:
+            CONSTANT_HANDLERS[name] = handler
         return handler
 
     return register
@@ -79,11 +121,14 @@ class Context:
         act: Activation = NONE,
         layout: int | None = None,
         output: Value | None = None,
+        quant: Quant | None = None,
     ) -> Value:
         """Appends an op; its output is shaped like the ATen op's first one unless `output` is given."""
         if output is None:
             output = Value(self.shapes[0], self.examples[0])
-        op = Op(kind, list(inputs), output, attrs or {}, list(weights), act, layout, self.name, self.source)
+        op = Op(
+            kind, list(inputs), output, attrs or {}, list(weights), act, layout, self.name, self.source, quant
+        )
         self.graph.ops.append(op)
         return output
 
@@ -100,7 +145,7 @@ class Context:
         weight = self.weights.get((constant, role))
         if weight is None:
             name = constant.name or f"{self.name}.{part}"
-            weight = Weight(name, np.ascontiguousarray(matrix), role, groups)
+            weight = Weight(name, np.ascontiguousarray(matrix), role, groups, grid=constant.grid)
             self.weights[constant, role] = weight
         weight.columns = max(weight.columns, columns)
         return weight

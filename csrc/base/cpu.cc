@@ -21,6 +21,7 @@ const char* isa_name(Isa isa) {
     case Isa::kNeon: return "neon";
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
+    case Isa::kAvx512Vnni: return "avx512vnni";
   }
   return "?";
 }
@@ -52,6 +53,11 @@ bool has_avx512() {
   return (b & wanted) == wanted;
 }
 
+bool has_avx512_vnni() {
+  unsigned a, b, c, d;
+  return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & bit_AVX512VNNI);
+}
+
 }  // namespace
 #endif
 
@@ -65,6 +71,10 @@ bool isa_available(Isa isa) {
     }
     case Isa::kAvx512: {
       static const bool yes = has_avx512();
+      return yes;
+    }
+    case Isa::kAvx512Vnni: {
+      static const bool yes = has_avx512_vnni();
       return yes;
     }
 #elif defined(__aarch64__)

@@ -34,6 +34,29 @@ struct FreeDeleter {
   void operator()(void* p) const { std::free(p); }
 };
 
+// Copies the output of every op, u8 ones as the floats they stand for.
+class Recorder : public Watcher {
+ public:
+  Recorder(const Kernels& kernels, py::list* rows) : kernels_(kernels), rows_(rows) {}
+  void after(const Op& op) override {
+    const Node& n = *op.out;
+    py::array_t<float> y(std::vector<int64_t>(n.dims, n.dims + n.rank));
+    if (n.u8) {
+      dequantize_node(n, y.mutable_data());
+    } else {
+      int64_t from[kRankMax], to[kRankMax];
+      n.strides(from);
+      n.logical_strides(to);
+      copy_strided(kernels_, n.rank, n.dims, y.mutable_data(), to, n.data, from);
+    }
+    rows_->append(py::make_tuple(op.spec().name, op_kind_name(op.spec().kind), y));
+  }
+
+ private:
+  const Kernels& kernels_;
+  py::list* rows_;
+};
+
 class PyModel {
  public:
   PyModel(const std::string& path, int threads) {
@@ -86,6 +109,18 @@ class PyModel {
     check(status);
     model->release(std::move(session));
     return result;
+  }
+
+  py::list trace(const py::list& inputs) {
+    std::vector<py::array> kept;
+    const std::vector<Array> arrays = convert(inputs, &kept);
+    std::unique_ptr<Session> session = acquire();
+    std::shared_ptr<Model> model = model_;
+    py::list rows;
+    Recorder recorder(model->kernels(), &rows);
+    check(session->run(arrays, {}, nullptr, &recorder));
+    model->release(std::move(session));
+    return rows;
   }
 
   py::list profile(const py::list& inputs) {
@@ -290,6 +325,7 @@ PYBIND11_MODULE(_core, m) {
       .def_property_readonly("isa", &PyModel::isa)
       .def_property_readonly("threads", &PyModel::threads)
       .def("infer", &PyModel::infer)
+      .def("trace", &PyModel::trace)
       .def("profile", &PyModel::profile)
       .def("memory", &PyModel::memory)
       .def("close", &PyModel::close);
@@ -298,7 +334,8 @@ PYBIND11_MODULE(_core, m) {
       py::arg("buffer"), py::arg("threads") = 0);
   m.def("available_isas", [] {
     std::vector<std::string> names;
-    for (pyrt::Isa isa : {pyrt::Isa::kRef, pyrt::Isa::kNeon, pyrt::Isa::kAvx2, pyrt::Isa::kAvx512}) {
+    for (pyrt::Isa isa :
+         {pyrt::Isa::kRef, pyrt::Isa::kNeon, pyrt::Isa::kAvx2, pyrt::Isa::kAvx512, pyrt::Isa::kAvx512Vnni}) {
       if (pyrt::isa_available(isa)) names.push_back(pyrt::isa_name(isa));
     }
     return names;

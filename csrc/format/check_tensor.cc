@@ -44,7 +44,7 @@ class TensorCheck {
     PYRT_RETURN_IF_ERROR(check_header());
     if (csr_) PYRT_RETURN_IF_ERROR(check_rows());
     if (csr_) PYRT_RETURN_IF_ERROR(check_cols());
-    if (t_.values != static_cast<uint16_t>(Values::kCodebook)) return check_floats();
+    if (t_.values != static_cast<uint16_t>(Values::kCodebook)) return check_plain();
     PYRT_RETURN_IF_ERROR(check_book());
     return check_index();
   }
@@ -54,7 +54,7 @@ class TensorCheck {
 
   Status check_header() {
     if (t_.structure < 1 || t_.structure > 4) return error("unknown structure " + std::to_string(t_.structure));
-    if (t_.values < 1 || t_.values > 3) return error("unknown values code " + std::to_string(t_.values));
+    if (t_.values < 1 || t_.values > 6) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
     csr_ = is_sparse(t_);
@@ -66,9 +66,19 @@ class TensorCheck {
     if (t_.rows / t_.groups % block_ != 0 || t_.panel_rows % block_ != 0 || t_.entries % block_ != 0) {
       return error("the rows of a bcsr group and panel, and its entries, come in fours");
     }
+    const bool s8 = t_.values == static_cast<uint16_t>(Values::kS8);
+    if (s8 && csr_) return error("csr has no s8 values");
+    if (s8 && panels && t_.cols % kQuad != 0) return error("the columns of s8 panels come in fours");
+    const bool s4 = t_.values == static_cast<uint16_t>(Values::kS4);
+    if (s4 && (!panels || t_.cols % kQuad != 0)) return error("s4 values are for panels with columns in fours");
+    if (t_.values == static_cast<uint16_t>(Values::kI32) && (csr_ || panels)) return error("i32 values are for rows");
     int64_t stored = 0;
-    const int64_t stored_rows = panels ? int64_t{t_.groups} * panels_per_group(t_) * kPanelRows : t_.rows;
-    if (!checked_mul(stored_rows, t_.cols, &stored) || stored > static_cast<int64_t>(kMaxSize)) {
+    // Rows of s8 (depthwise filters) are stored in groups of 4 rows and 4 taps.
+    const int64_t quad = s8 ? kQuad : 1;
+    const int64_t stored_rows =
+        panels ? int64_t{t_.groups} * panels_per_group(t_) * kPanelRows : round_up(t_.rows, quad);
+    if (!checked_mul(stored_rows, round_up(t_.cols, s4 ? 2 * kQuad : quad), &stored) ||
+        stored > static_cast<int64_t>(kMaxSize)) {
       return error("rows x cols is too large");
     }
     if (csr_ ? t_.entries > static_cast<uint64_t>(stored) : t_.entries != static_cast<uint64_t>(stored)) {
@@ -160,9 +170,10 @@ class TensorCheck {
     return {};
   }
 
-  Status check_floats() {
+  Status check_plain() {
     const Stream& s = stream(StreamKind::kValues);
-    const int bits = t_.values == static_cast<uint16_t>(Values::kF16) ? 16 : 32;
+    const auto values = static_cast<Values>(t_.values);
+    const int bits = values == Values::kS4 ? 4 : values == Values::kS8 ? 8 : values == Values::kF16 ? 16 : 32;
     if (s.bits != bits || s.count != 0 || s.size != t_.entries * static_cast<uint64_t>(bits) / 8) {
       return error("VALUES: wrong size");
     }

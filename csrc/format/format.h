@@ -53,7 +53,7 @@ struct Symbol {
 };
 static_assert(sizeof(Symbol) == 16);
 
-enum class Dtype : uint8_t { kF32 = 1 };
+enum class Dtype : uint8_t { kF32 = 1, kU8 = 2 };
 enum class Role : uint8_t { kInternal = 0, kInput = 1, kOutput = 2 };
 
 struct Value {
@@ -63,7 +63,7 @@ struct Value {
   int8_t channel_axis;
   uint8_t role;
   uint32_t dims;
-  uint32_t reserved;
+  uint32_t quant;  // u8: words f32 scale, u32 zero point; f32: 0
 };
 static_assert(sizeof(Value) == 16);
 
@@ -83,7 +83,13 @@ struct Op {
 static_assert(sizeof(Op) == 32);
 
 enum class Structure : uint16_t { kRows = 1, kPanels = 2, kCsr = 3, kBcsr = 4 };
-enum class Values : uint16_t { kF32 = 1, kCodebook = 2, kF16 = 3 };
+enum class Values : uint16_t { kF32 = 1, kCodebook = 2, kF16 = 3, kS8 = 4, kI32 = 5, kS4 = 6 };
+// Scales keep their reciprocals and products in the range of f32.
+constexpr float kMinScale = 0x1p-100f;
+constexpr float kMaxScale = 0x1p100f;
+constexpr float kMinMultiplier = 0x1p-80f;
+constexpr float kMaxMultiplier = 0x1p80f;
+constexpr uint32_t kQuad = 4;  // channels that share a group of an integer activation
 
 struct Tensor {
   uint32_t name;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include "base/crc32.h"
@@ -216,12 +217,15 @@ Status File::check_values() const {
     const std::string where = "section VALUES: entry " + number(i);
     const Value& v = value(i);
     PYRT_RETURN_IF_ERROR(check_string(v.name, where));
-    if (v.dtype != static_cast<uint8_t>(Dtype::kF32)) return invalid_file(where + ": unknown dtype " + number(v.dtype));
+    if (v.dtype != static_cast<uint8_t>(Dtype::kF32) && v.dtype != static_cast<uint8_t>(Dtype::kU8)) {
+      return invalid_file(where + ": unknown dtype " + number(v.dtype));
+    }
     if (v.rank > kMaxRank) return invalid_file(where + ": rank over 6");
     if (v.channel_axis < -1 || v.channel_axis >= static_cast<int>(v.rank)) {
       return invalid_file(where + ": channel axis out of range");
     }
-    if (v.role > static_cast<uint8_t>(Role::kOutput) || v.reserved != 0) return invalid_file(where + ": unknown role");
+    if (v.role > static_cast<uint8_t>(Role::kOutput)) return invalid_file(where + ": unknown role");
+    PYRT_RETURN_IF_ERROR(check_quant(v, where));
     if (v.role == static_cast<uint8_t>(Role::kInput)) {
       if (inputs_over) return invalid_file(where + ": graph inputs must come first");
       ++inputs;
@@ -239,6 +243,22 @@ Status File::check_values() const {
     }
   }
   if (inputs == 0 || outputs == 0) return invalid_file("section VALUES: needs a graph input and a graph output");
+  return {};
+}
+
+Status File::check_quant(const Value& v, const std::string& where) const {
+  if (v.dtype == static_cast<uint8_t>(Dtype::kF32)) {
+    return v.quant == 0 ? Status() : invalid_file(where + ": an f32 value has no quantization");
+  }
+  if (v.role != static_cast<uint8_t>(Role::kInternal) || v.channel_axis < 0) {
+    return invalid_file(where + ": a u8 value must be internal and have a channel axis");
+  }
+  PYRT_RETURN_IF_ERROR(check_words(v.quant, 2, where));
+  float scale;
+  std::memcpy(&scale, words(v.quant), sizeof scale);
+  if (!(scale >= kMinScale && scale <= kMaxScale) || *words(v.quant + 1) > 255) {
+    return invalid_file(where + ": needs a scale of 2^-100 to 2^100 and a zero point of 0 to 255");
+  }
   return {};
 }
 

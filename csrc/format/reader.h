@@ -65,6 +65,7 @@ class File {
   Status check_layout();
   Status check_strings() const;
   Status check_values() const;
+  Status check_quant(const Value& v, const std::string& where) const;
   Status check_ops() const;
   Status check_streams() const;
   Status check_string(uint32_t offset, const std::string& where) const;

@@ -307,6 +307,113 @@ struct HuffmanArgs {
 };
 using HuffmanFn = void (*)(const HuffmanArgs&);
 
+// What happens to an int32 sum on its way to memory (docs/format.md, section 4), for y of u8:
+// p = fma(f32(shift + sum), scale, bias), y = clamp(rne(fma(f32(residual - residual_zero), residual_scale, p)) + zero,
+// low, high).
+struct QuantEpilogue {
+  const int32_t* shift;               // one per row
+  const float* scale;                 // one per row
+  const float* bias;                  // one per row, in steps of y
+  const uint8_t* residual = nullptr;  // laid out as y, or null
+  float residual_scale = 0.0f;
+  int residual_zero = 0;
+  const float* columns =
+      nullptr;  // to f32 only: one more factor per column, p = fma(f32(shift + sum)*scale, column, bias)
+  int zero = 0, low = 0, high = 255;
+  const uint8_t* mask = nullptr;  // a bit per column, 0 = store `zero`; null = all ones
+};
+
+// How many products of a 16-bit lane (two neighbours of a group of four, times any u8) may be summed in 16 bits before
+// they must be widened: what AVX2, which has no exact u8 x s8 product, has to know of a panel's weights.
+enum class Fit : uint8_t { kNone = 0, kOne, kTwo };
+
+// Y[rows][cols] = W[rows][4k] X[4k][cols] for one panel of s8 weights and u8 activations, four channels to a column.
+struct QGemmArgs {
+  const void* w;       // [k][16][4] s8, or of qgemm_u8s4: [ceil(k/2)][16][4] bytes, group 2i low, 2i + 1 high, + 8
+  const int32_t* off;  // [k] where group i of X starts, in columns (4 bytes) from x
+  int k;
+  Fit fit;
+  const uint8_t* x;
+  void* y;  // u8: [ceil(rows/4)] groups of columns of 4; f32: [rows], p of the epilogue, gaps zero
+  bool to_f32;
+  ptrdiff_t y_stride;  // columns between groups (u8) or rows (f32)
+  int rows;            // 1..16; of u8 the last group's channels past it are written too
+  int cols;            // as in GemmArgs
+  QuantEpilogue epilogue;
+};
+using QGemmFn = void (*)(const QGemmArgs&);
+
+// s4 weights of a panel -> s8: out [2*pairs][16][4].
+struct UnpackArgs {
+  const uint8_t* in;  // [pairs][16][4], group 2i in the low nibbles, 2i + 1 in the high ones, + 8
+  int64_t pairs;
+  int8_t* out;
+};
+using UnpackFn = void (*)(const UnpackArgs&);
+
+// Four channels of a depthwise convolution.
+struct QDepthwiseArgs {
+  const int8_t* w;     // [ceil(taps/4)][4 channels][4 taps], 0 past the last tap
+  const int32_t* off;  // [taps rounded up to 4] in columns; those past the last tap are any valid ones
+  int taps;
+  Fit fit;
+  int channels;  // 1..4
+  const uint8_t* x;
+  uint8_t* y;
+  int cols;  // may be written up to the next multiple of 16 when `cols` > 8
+  QuantEpilogue epilogue;
+};
+using QDepthwiseFn = void (*)(const QDepthwiseArgs&);
+
+// y = clamp(rne(x*inverse[c]) + zero, low, high): up to four rows of f32 to one row of columns of 4. A NaN gives low.
+struct QuantizeArgs {
+  const float* x;
+  ptrdiff_t x_stride;  // floats between channels
+  int channels;        // 1..4
+  uint8_t* y;
+  int64_t cols;  // writes exactly these
+  const float* inverse;
+  int inverse_step;  // 0: one for all columns, 1: one each
+  int zero, low, high;
+  const uint8_t* mask;
+};
+using QuantizeFn = void (*)(const QuantizeArgs&);
+
+// y = f32(x - zero)*scale.
+struct DequantizeArgs {
+  const uint8_t* x;
+  float* y;
+  ptrdiff_t y_stride;
+  int channels;
+  int64_t cols;  // writes exactly these
+  float scale;
+  int zero;
+  const uint8_t* mask;
+};
+using DequantizeFn = void (*)(const DequantizeArgs&);
+
+// y = clamp(rne(fma(f32(b - b_zero), b_scale, f32(a - a_zero)*a_scale)) + zero, low, high) over columns of 4; y may be
+// a or b. Writes exactly `cols`.
+struct QAddArgs {
+  const uint8_t *a, *b;
+  uint8_t* y;
+  int64_t cols;
+  int a_zero, b_zero;
+  float a_scale, b_scale;
+  int zero, low, high;
+  const uint8_t* mask;
+};
+using QAddFn = void (*)(const QAddArgs&);
+
+// y[i] = max over `rows` pointers of rows[r][i], i < n bytes.
+struct MaxBytesArgs {
+  const uint8_t* const* rows;
+  int row_count;
+  uint8_t* y;
+  int64_t n;
+};
+using MaxBytesFn = void (*)(const MaxBytesArgs&);
+
 // Everything a model runs on, one function per family.
 struct Kernels {
   Isa isa;

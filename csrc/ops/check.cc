@@ -1,14 +1,16 @@
 // What an op of a file must look like for this runtime to run it, and the makers.
 #include <cmath>
 
+#include "format/format.h"
 #include "ops/op.h"
 
 namespace pyrt {
 namespace {
 
-const char* const kNames[] = {"?",      "linear",          "conv2d",      "unary",   "binary",  "scalar",  "affine",
-                              "pool2d", "adaptive_pool2d", "concat",      "slice",   "reshape", "permute", "reduce",
-                              "pad",    "softmax",         "interpolate", "constant"};
+const char* const kNames[] = {
+    "?",        "linear",     "conv2d",  "unary",   "binary", "scalar", "affine",  "pool2d",         "adaptive_pool2d",
+    "concat",   "slice",      "reshape", "permute", "reduce", "pad",    "softmax", "interpolate",    "constant",
+    "quantize", "dequantize", "qlinear", "qconv2d", "qadd",   "qmean",  "qtable",  "qlinear_dynamic"};
 
 constexpr int kAny = -1;
 
@@ -19,13 +21,17 @@ struct Signature {
 const Signature kSignatures[] = {
     {0, 0, 0, 0, 0},    {1, 2, 1, 3, 3},    {1, 2, 1, 3, 13},   {1, 1, 0, 0, 3},   {2, 2, 0, 0, 4}, {1, 1, 0, 0, 6},
     {1, 1, 2, 2, 3},    {1, 1, 0, 0, 12},   {1, 1, 0, 0, 3},    {1, 255, 0, 0, 1}, {1, 1, 0, 0, 4}, {1, 1, 0, 0, kAny},
-    {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, 2},   {1, 1, 0, 0, 6}, {0, 0, 1, 1, kAny}};
+    {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, 2},   {1, 1, 0, 0, 6}, {0, 0, 1, 1, kAny},
+    {1, 1, 0, 0, 2},    {1, 1, 0, 0, 0},    {1, 2, 4, 4, 3},    {1, 2, 4, 4, 13},  {2, 2, 0, 0, 4}, {1, 1, 0, 0, 3},
+    {1, 1, 0, 0, 64},   {1, 1, 4, 4, 3}};
 
 class OpCheck {
  public:
-  OpCheck(const OpSpec& spec, const std::vector<int>& ranks, const std::vector<int>& axes) : s_(spec) {
-    for (uint32_t v : spec.inputs) in_rank_.push_back(ranks[v]), in_axis_.push_back(axes[v]);
-    for (uint32_t v : spec.outputs) out_rank_ = ranks[v], out_axis_ = axes[v];
+  OpCheck(const OpSpec& spec, const std::vector<ValueType>& values) : s_(spec) {
+    for (uint32_t v : spec.inputs) {
+      in_.push_back(values[v]), in_rank_.push_back(values[v].rank), in_axis_.push_back(values[v].axis);
+    }
+    for (uint32_t v : spec.outputs) out_ = values[v], out_rank_ = out_.rank, out_axis_ = out_.axis;
     rank_ = in_rank_.empty() ? 0 : in_rank_[0];
     axis_ = in_axis_.empty() ? -1 : in_axis_[0];
   }
@@ -43,10 +49,40 @@ class OpCheck {
     const bool free_rank = s_.kind == OpKind::kReshape || s_.kind == OpKind::kPermute || s_.kind == OpKind::kConstant ||
                            s_.kind == OpKind::kReduce;
     if (!free_rank && (out_rank_ != rank_ || out_axis_ != axis_)) return error("changes the rank or the channel axis");
+    PYRT_RETURN_IF_ERROR(types());
     return attributes();
   }
 
  private:
+  // Which of u8 and f32 an op takes and gives.
+  Status types() const {
+    const bool first = !in_.empty() && in_[0].u8;
+    for (const ValueType& v : in_) {
+      if (v.u8 != first) return error("u8 and f32 inputs do not mix");
+    }
+    switch (s_.kind) {
+      case OpKind::kQuantize: return !first && out_.u8 ? Status() : error("takes f32 and gives u8");
+      case OpKind::kDequantize: return first && !out_.u8 ? Status() : error("takes u8 and gives f32");
+      case OpKind::kQLinear:
+      case OpKind::kQConv2d:
+        if (!first || (!out_.u8 && in_.size() > 1)) return error("takes u8, and a residual only where it gives u8");
+        return {};
+      case OpKind::kQAdd:
+      case OpKind::kQMean:
+      case OpKind::kQTable: return first && out_.u8 ? Status() : error("takes and gives u8");
+      case OpKind::kConcat:
+      case OpKind::kSlice:
+      case OpKind::kReshape:
+      case OpKind::kPad:
+      case OpKind::kPool2d:
+        for (const ValueType& v : in_) {
+          if (!v.same_quant(out_)) return error("its values must have one type and quantization");
+        }
+        return {};
+      default: return !first && !out_.u8 ? Status() : error("does not take u8 values");
+    }
+  }
+
   Status error(const std::string& rule) const {
     return invalid_file("section OPS: " + std::string(op_kind_name(s_.kind)) + " " + s_.name + ": " + rule);
   }
@@ -91,6 +127,7 @@ class OpCheck {
             !all_in(7, 9, 1, kMaxSize) || !all_in(9, 11, 0, 1)) {
           return error("attribute out of range");
         }
+        if (in_[0].u8 && s_.attrs[0] != 0) return error("of u8 values there is the maximum only");
         // Torch's rule; past it whole windows would lie in the padding.
         for (uint32_t d = 0; d < 2; ++d) {
           const int64_t span = int64_t{i32(1 + d) - 1} * i32(7 + d) + 1;
@@ -114,7 +151,7 @@ class OpCheck {
         if (static_cast<int>(s_.attr_count) != 1 + 2 * rank_ || !all_in(1, s_.attr_count, 0, kMaxSize)) {
           return error("attribute out of range");
         }
-        return {};
+        return in_[0].u8 && f32(0) != 0 ? error("u8 values are padded with 0") : Status();
       case OpKind::kSoftmax: return is_axis(i32(0)) && s_.attrs[1] <= 1 ? Status() : error("attribute out of range");
       case OpKind::kInterpolate: {
         const auto scale_ok = [this](uint32_t size, uint32_t scale) {
@@ -125,6 +162,17 @@ class OpCheck {
         return ok ? Status() : error("attribute out of range");
       }
       case OpKind::kConstant: return constant();
+      case OpKind::kQuantize: return range(0);
+      case OpKind::kDequantize:
+      case OpKind::kQTable: return {};
+      case OpKind::kQLinear:
+      case OpKind::kQConv2d: return qmatmul();
+      case OpKind::kQLinearDynamic: return act_ok(0) ? qlinear() : error("unknown activation");
+      case OpKind::kQAdd:
+        return multiplier(f32(0)) && multiplier(f32(1)) ? range(2) : error("a multiplier is out of range");
+      case OpKind::kQMean:
+        if (!image()) return error("wrong rank or channel axis");
+        return multiplier(f32(0)) ? range(1) : error("a multiplier is out of range");
       default: return error("unknown op");
     }
   }
@@ -158,6 +206,73 @@ class OpCheck {
       return error("a rows weight is for one channel per group and at most 1024 taps");
     }
     return {};
+  }
+
+  // Zero, or of a magnitude with which no product of the arithmetic overflows f32.
+  static bool multiplier(float m) {
+    return std::abs(m) <= format::kMaxMultiplier && (m == 0 || std::abs(m) >= format::kMinMultiplier);
+  }
+  // The words low, high of a u8 output.
+  Status range(uint32_t at) const {
+    return i32(at) >= 0 && i32(at) <= i32(at + 1) && i32(at + 1) <= 255 ? Status()
+                                                                        : error("needs 0 <= low <= high <= 255");
+  }
+
+  // The weights, shift, multiplier and bias that the integer products share.
+  Status vectors() const {
+    const Weights &w = *s_.weights[0], &scales = *s_.weights[2];
+    if (!w.int8s && !w.nibbles) return error("needs s8 or s4 weights");
+    if (!s_.weights[1]->ints_of(w.rows)) return error("shift must be an i32 vector with an element per row");
+    if (!scales.vector_of(w.rows) || !s_.weights[3]->vector_of(w.rows)) {
+      return error("multipliers and bias must be f32 vectors with an element per row");
+    }
+    for (int64_t r = 0; r < w.rows; ++r) {
+      if (!multiplier(scales.values[r])) return error("a multiplier is out of range");
+      if (!multiplier(s_.weights[3]->values[r])) return error("a bias is out of range");
+    }
+    return w.cols > (1 << 28) ? error("too many columns") : Status();
+  }
+
+  Status qlinear() const {
+    PYRT_RETURN_IF_ERROR(vectors());
+    const bool ok =
+        axis_ >= 0 && axis_ == rank_ - 1 && s_.weights[0]->groups == 1 && s_.weights[0]->structure != Weights::kRows;
+    return ok ? Status() : error("needs an ungrouped panels weight and the last axis for channels");
+  }
+
+  Status qmatmul() const {
+    const Weights& w = *s_.weights[0];
+    const bool conv = s_.kind == OpKind::kQConv2d, depthwise = w.structure == Weights::kRows;
+    PYRT_RETURN_IF_ERROR(vectors());
+    if (!multiplier(f32(0))) return error("the residual's multiplier is out of range");
+    PYRT_RETURN_IF_ERROR(range(1));
+    if (s_.inputs.size() > 1 && (in_rank_[1] != rank_ || in_axis_[1] != axis_)) {
+      return error("the residual has another rank");
+    }
+    if (!conv) return qlinear();
+    if (!image()) return error("wrong rank or channel axis");
+    PYRT_RETURN_IF_ERROR(window(3));
+    const int64_t taps = int64_t{i32(3)} * i32(4);
+    if (depthwise) {
+      if (w.cols != taps || taps > 1024 || w.groups != w.rows) {
+        return error("a rows weight is for one channel per group and at most 1024 taps");
+      }
+      return out_.u8 ? Status() : error("a depthwise convolution gives u8");
+    }
+    if (w.cols % (4 * taps) != 0) return error("the weight's columns are not fours of channels x kernel");
+    if (w.groups > 1 && w.rows_per_group() % 4 != 0) return error("a group's rows come in fours");
+    const int64_t phases = int64_t{i32(3) > 1 ? i32(5) : 1} * (i32(4) > 1 ? i32(6) : 1);
+    if (w.cols / taps * w.groups > INT32_MAX / phases) return error("channels x stride is too large");
+    return {};
+  }
+
+  // The words kh, kw, sh, sw, four pads, dh, dw of a convolution.
+  Status window(uint32_t at) const {
+    if (!all_in(at, at + 4, 1, kMaxSize) || !all_in(at + 4, at + 8, 0, kMaxSize) ||
+        !all_in(at + 8, at + 10, 1, kMaxSize)) {
+      return error("attribute out of range");
+    }
+    return int64_t{i32(at)} * i32(at + 1) <= kMaxTaps ? Status() : error("a kernel of more than 65536 taps");
   }
 
   Status reshape() const {
@@ -210,6 +325,8 @@ class OpCheck {
   }
 
   const OpSpec& s_;
+  std::vector<ValueType> in_;
+  ValueType out_{};
   std::vector<int> in_rank_, in_axis_;
   int rank_ = 0, axis_ = -1, out_rank_ = 0, out_axis_ = -1;
 };
@@ -218,16 +335,22 @@ class OpCheck {
 
 const char* op_kind_name(OpKind kind) { return kind < OpKind::kEnd ? kNames[static_cast<uint32_t>(kind)] : "?"; }
 
-Status check_op(const OpSpec& spec, const std::vector<int>& value_ranks, const std::vector<int>& value_axes) {
-  return OpCheck(spec, value_ranks, value_axes).run();
-}
+Status check_op(const OpSpec& spec, const std::vector<ValueType>& values) { return OpCheck(spec, values).run(); }
 
 std::unique_ptr<Op> make_op(const OpSpec& spec) {
   switch (spec.kind) {
     case OpKind::kLinear:
     case OpKind::kConv2d: return make_matmul(spec);
+    case OpKind::kQLinear:
+    case OpKind::kQConv2d:
+    case OpKind::kQLinearDynamic: return make_qmatmul(spec);
+    case OpKind::kQuantize:
+    case OpKind::kDequantize:
+    case OpKind::kQAdd:
+    case OpKind::kQMean:
+    case OpKind::kQTable: return make_quantized(spec);
     case OpKind::kPool2d:
-    case OpKind::kAdaptivePool2d: return make_pool(spec);
+    case OpKind::kAdaptivePool2d: return spec.u8 ? make_bytes(spec) : make_pool(spec);
     case OpKind::kReduce:
     case OpKind::kSoftmax: return make_reduce(spec);
     case OpKind::kInterpolate: return make_interpolate(spec);
@@ -235,7 +358,7 @@ std::unique_ptr<Op> make_op(const OpSpec& spec) {
     case OpKind::kBinary:
     case OpKind::kScalar:
     case OpKind::kAffine: return make_elementwise(spec);
-    default: return make_shape(spec);
+    default: return spec.u8 ? make_bytes(spec) : make_shape(spec);
   }
 }
 

@@ -35,6 +35,12 @@ struct Node {
   int axis = -1;  // of the channels; -1: one channel
   int64_t dims[kRankMax] = {};
 
+  // An integer activation keeps four channels in a column of 4 bytes; a plane then holds four channels. It stands for
+  // scale * (q - zero), and its gaps and margins hold `zero`.
+  bool u8 = false;
+  uint8_t zero = 0;
+  float scale = 0.0f;
+
   // Set by set_shape.
   int64_t channels = 1, images = 1, height = 1, width = 1;
 
@@ -78,13 +84,18 @@ struct Node {
   }
   // Images of rows of pixels; every other shape is one row of columns.
   bool spatial() const { return rank == 4 && axis == 1; }
+  int64_t planes() const { return u8 ? ceil_div(channels, 4) : channels; }
   int64_t elements() const { return channels * images * height * width; }
   bool same_dims(const Node& o) const {
     return rank == o.rank && axis == o.axis && std::equal(dims, dims + rank, o.dims);
   }
 
+  // Plane c: a channel, or four of an integer activation, whose bytes these are.
   float* row(int64_t c) const { return data + c * plane; }
   float* row(int64_t c, int64_t n, int64_t h) const { return data + c * plane + n * image + h * pitch; }
+
+  uint8_t* bytes(int64_t p) const { return reinterpret_cast<uint8_t*>(row(p)); }
+  uint8_t* bytes(int64_t p, int64_t n, int64_t h) const { return reinterpret_cast<uint8_t*>(row(p, n, h)); }
 
   // Distance in floats between neighbours along each logical dimension.
   void strides(int64_t* out) const {
@@ -108,15 +119,15 @@ struct Node {
     for (int d = rank - 1; d >= 0; --d) out[d] = step, step *= dims[d];
   }
 
-  // Zeros the gaps and margins of channels [begin, end), and what lies there of the image.
+  // Zeros the gaps and margins of planes [begin, end), and what lies there of the image.
   void clear(int64_t begin, int64_t end) const {
-    for (int64_t c = begin; c < end; ++c) std::memset(row(c) - front, 0, static_cast<size_t>(plane) * sizeof(float));
+    for (int64_t c = begin; c < end; ++c) std::memset(row(c) - front, zero, static_cast<size_t>(plane) * sizeof(float));
   }
   // Zeros what lies around the columns; a masked kernel then leaves the gaps between them zero.
   void clear_margins(int64_t begin, int64_t end) const {
     for (int64_t c = begin; c < end; ++c) {
-      std::memset(row(c) - front, 0, static_cast<size_t>(front) * sizeof(float));
-      std::memset(row(c) + cols, 0, static_cast<size_t>(plane - front - cols) * sizeof(float));
+      std::memset(row(c) - front, zero, static_cast<size_t>(front) * sizeof(float));
+      std::memset(row(c) + cols, zero, static_cast<size_t>(plane - front - cols) * sizeof(float));
     }
   }  // The same and the gaps between images, for kernels that write rows of pixels and the gaps behind them.
   void clear_around(int64_t begin, int64_t end) const {

@@ -36,6 +36,14 @@ enum class OpKind : uint32_t {
   kSoftmax,
   kInterpolate,
   kConstant,
+  kQuantize,
+  kDequantize,
+  kQLinear,
+  kQConv2d,
+  kQAdd,
+  kQMean,
+  kQTable,
+  kQLinearDynamic,
   kEnd
 };
 const char* op_kind_name(OpKind kind);
@@ -45,6 +53,7 @@ struct OpSpec {
   OpKind kind{};
   const char* name = "";
   const char* source = "";
+  bool u8 = false;                // its first input is u8
   std::vector<uint32_t> inputs;   // value numbers
   std::vector<uint32_t> outputs;  // value numbers
   std::vector<const Weights*> weights;
@@ -146,8 +155,17 @@ class Op {
   const OpSpec& spec_;
 };
 
-// Checks an op against this runtime: operand counts, attribute ranges, weight shapes (ops/check.cc).
-Status check_op(const OpSpec& spec, const std::vector<int>& value_ranks, const std::vector<int>& value_axes);
+// What the file says of a value.
+struct ValueType {
+  int rank, axis;
+  bool u8;
+  float scale;   // u8 only
+  uint8_t zero;  // u8 only
+  bool same_quant(const ValueType& o) const { return u8 == o.u8 && scale == o.scale && zero == o.zero; }
+};
+
+// Checks an op against this runtime: operand counts and types, attribute ranges, weight shapes (ops/check.cc).
+Status check_op(const OpSpec& spec, const std::vector<ValueType>& values);
 
 std::unique_ptr<Op> make_op(const OpSpec& spec);
 
@@ -159,6 +177,12 @@ std::unique_ptr<Op> make_pool(const OpSpec& spec);         // pool2d, adaptive_p
 std::unique_ptr<Op> make_shape(const OpSpec& spec);        // concat, slice, reshape, permute, pad, constant
 std::unique_ptr<Op> make_reduce(const OpSpec& spec);       // reduce, softmax
 std::unique_ptr<Op> make_interpolate(const OpSpec& spec);
+std::unique_ptr<Op> make_qmatmul(const OpSpec& spec);    // qlinear, qconv2d
+std::unique_ptr<Op> make_quantized(const OpSpec& spec);  // quantize, dequantize, qadd, qmean, qtable
+std::unique_ptr<Op> make_bytes(const OpSpec& spec);      // concat, slice, reshape, permute, pad, max pool of u8
+
+// An integer activation as floats, C-contiguous in logical order.
+void dequantize_node(const Node& node, float* dst);
 
 // Copies between strided arrays of the same dims.
 void copy_strided(const Kernels& kernels, int rank, const int64_t* dims, float* dst, const int64_t* dst_strides,

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/huffman.h"
+#include "kernels/kernels.h"
 
 namespace pyrt {
 
@@ -27,6 +29,10 @@ struct Weights {
 
   const float* values = nullptr;     // f32 values, or null
   const uint16_t* halves = nullptr;  // f16 values, or null
+  const int8_t* int8s = nullptr;     // s8 values, or null
+  const uint8_t* nibbles = nullptr;  // s4 values, or null
+  const int32_t* ints = nullptr;     // i32 values, or null
+  std::vector<Fit> fits;             // s8 and s4: of each panel, or group of 4 rows
   const float* book = nullptr;       // codebook, or null
   int book_size = 0;
   int index_bits = 0;
@@ -40,6 +46,9 @@ struct Weights {
   int delta_bits = 0;
   CodedStream delta_code;
 
+  // Sets `fits` of s8 and s4 values (ops/fit.cc).
+  void find_fits();
+
   int64_t rows_per_group() const { return rows / groups; }
   bool sparse() const { return structure == kCsr || structure == kBcsr; }
   int64_t block() const { return structure == kBcsr ? 4 : 1; }  // rows that share their columns
@@ -47,6 +56,7 @@ struct Weights {
     const int64_t n = sparse() ? panel_rows : 16;
     return (rows_per_group() + n - 1) / n;
   }
+  bool ints_of(int64_t n) const { return structure == kRows && ints && rows == n && cols == 1; }
   bool vector_of(int64_t n) const { return structure == kRows && values && rows == n && cols == 1; }
 };
 

@@ -1,6 +1,7 @@
 #include "runtime/model.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "runtime/session.h"
 
@@ -21,6 +22,9 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
   switch (static_cast<Values>(t.values)) {
     case Values::kF32: text += "+f32"; break;
     case Values::kF16: text += "+f16"; break;
+    case Values::kS8: text += "+s8"; break;
+    case Values::kI32: text += "+i32"; break;
+    case Values::kS4: text += "+s4"; break;
     case Values::kCodebook: text += "+codebook" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits); break;
   }
   return huffman ? text + "+huffman" : text;
@@ -66,7 +70,13 @@ Status Model::bind(int threads) {
                    static_cast<format::Role>(v.role),
                    v.rank,
                    v.channel_axis,
+                   0.0f,
+                   0,
                    {}};
+    if (info.dtype == format::Dtype::kU8) {
+      std::memcpy(&info.scale, file_.words(v.quant), sizeof info.scale);
+      info.zero = static_cast<uint8_t>(*file_.words(v.quant + 1));
+    }
     if (info.role == format::Role::kInput) {
       const auto* dims = reinterpret_cast<const int32_t*>(file_.words(v.dims));
       info.dims.assign(dims, dims + v.rank);
@@ -118,7 +128,10 @@ Status Model::bind_weights() {
       w.bytes += s.size;
       switch (static_cast<StreamKind>(s.kind)) {
         case StreamKind::kValues:
-          if (s.bits == 16) w.halves = reinterpret_cast<const uint16_t*>(bytes);
+          if (t.values == static_cast<uint16_t>(Values::kS8)) w.int8s = reinterpret_cast<const int8_t*>(bytes);
+          else if (t.values == static_cast<uint16_t>(Values::kS4)) w.nibbles = bytes;
+          else if (t.values == static_cast<uint16_t>(Values::kI32)) w.ints = reinterpret_cast<const int32_t*>(bytes);
+          else if (s.bits == 16) w.halves = reinterpret_cast<const uint16_t*>(bytes);
           else w.values = reinterpret_cast<const float*>(bytes);
           break;
         case StreamKind::kBook:
@@ -144,14 +157,18 @@ Status Model::bind_weights() {
           break;
       }
     }
+    if (w.int8s || w.nibbles) w.find_fits();
+    table_bytes_ += w.fits.size();
     weights_.push_back(std::move(w));
   }
   return {};
 }
 
 Status Model::bind_ops() {
-  std::vector<int> ranks, axes;
-  for (const ValueInfo& v : values_) ranks.push_back(v.rank), axes.push_back(v.axis);
+  std::vector<ValueType> types;
+  for (const ValueInfo& v : values_) {
+    types.push_back({v.rank, v.axis, v.dtype == format::Dtype::kU8, v.scale, v.zero});
+  }
   for (uint32_t i = 0; i < file_.op_count(); ++i) {
     const format::Op& op = file_.op(i);
     const uint32_t* ids = file_.words(op.operands);
@@ -166,7 +183,8 @@ Status Model::bind_ops() {
     for (uint32_t k = 0; k < op.tensors; ++k) spec.weights.push_back(&weights_[ids[k]]);
     spec.attrs = file_.words(op.attrs);
     spec.attr_count = op.attr_count;
-    PYRT_RETURN_IF_ERROR(check_op(spec, ranks, axes));
+    spec.u8 = !spec.inputs.empty() && types[spec.inputs[0]].u8;
+    PYRT_RETURN_IF_ERROR(check_op(spec, types));
     ops_.push_back(std::move(spec));
   }
   return {};

@@ -19,6 +19,8 @@ struct ValueInfo {
   format::Role role;
   int rank;
   int axis;
+  float scale;                // u8 only
+  uint8_t zero;               // u8 only
   std::vector<int32_t> dims;  // graph inputs: a size, or -1 - symbol
 };
 

@@ -61,6 +61,9 @@ Status Plan::infer(const std::vector<Array>& inputs) {
     nodes_.back()->name = v.name;
     nodes_.back()->rank = v.rank;
     nodes_.back()->axis = v.axis;
+    nodes_.back()->u8 = v.dtype == format::Dtype::kU8;
+    nodes_.back()->scale = v.scale;
+    nodes_.back()->zero = v.zero;
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     Node& n = *nodes_[model_.inputs()[i]];
@@ -178,10 +181,11 @@ Status Plan::assign_grids() {
       n->plane = (n->front + round_up(round_up(g.cols, 16) + g.back, 16)) | 16;
     }
     n->written = n->cols <= kFewColumns ? n->cols : round_up(n->cols, 16);
-    if (!checked_mul(n->plane, n->channels, &n->plane) || n->plane > kMaxElements) {
+    const int64_t planes = n->planes();
+    if (!checked_mul(n->plane, planes, &n->plane) || n->plane > kMaxElements) {
       return invalid_argument("activation " + std::string(n->name) + " is too large for these inputs");
     }
-    n->plane /= n->channels;
+    n->plane /= planes;
     if (!g.halo) continue;
     const uint8_t*& mask = known[{grid_of(n.get()), {n->height, n->width}}];
     if (!mask) {
@@ -207,7 +211,7 @@ Status Plan::assign_grids() {
 // Inputs and outputs whose layout can be that of the caller's arrays are not copied.
 void Plan::assign_external() {
   const auto fits = [this](const Node& n) {
-    if (n.storage || n.shared || n.mask) return false;
+    if (n.u8 || n.storage || n.shared || n.mask) return false;
     for (const auto& other : nodes_) {
       if (other->storage == &n) return false;
     }
@@ -266,7 +270,7 @@ Status Plan::assign_memory() {
     if (nodes_[v]->external) lifetime.erase(nodes_[v].get());
   }
   for (const auto& [root, life] : lifetime) {
-    const auto bytes = static_cast<size_t>(root->plane * root->channels) * sizeof(float) + kSlack;
+    const auto bytes = static_cast<size_t>(root->plane * root->planes()) * sizeof(float) + kSlack;
     buffers_.push_back(
         {root, life.first, life.second, static_cast<size_t>(round_up(static_cast<int64_t>(bytes), 64)), 0});
   }

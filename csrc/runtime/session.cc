@@ -48,7 +48,8 @@ Status Session::plan(const std::vector<Array>& inputs) {
   return {};
 }
 
-Status Session::run(const std::vector<Array>& inputs, const std::vector<float*>& outputs, std::vector<OpTime>* times) {
+Status Session::run(const std::vector<Array>& inputs, const std::vector<float*>& outputs, std::vector<OpTime>* times,
+                    Watcher* watcher) {
   PYRT_RETURN_IF_ERROR(plan(inputs));
   if (current_->arena_bytes() > arena_size_) {
     arena_.reset();
@@ -74,6 +75,7 @@ Status Session::run(const std::vector<Array>& inputs, const std::vector<float*>&
   for (const auto& op : current_->ops()) {
     if (!times) {
       op->run(ctx);
+      if (watcher) watcher->after(*op);
       continue;
     }
     const auto start = Clock::now();

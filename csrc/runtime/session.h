@@ -14,6 +14,13 @@ struct OpTime {
   double ms;
 };
 
+// What looks at every op right after it has run, while its output is still there.
+class Watcher {
+ public:
+  virtual ~Watcher() = default;
+  virtual void after(const Op& op) = 0;
+};
+
 class Session {
  public:
   explicit Session(Model* model) : model_(*model) {}
@@ -23,7 +30,7 @@ class Session {
   // Runs on these inputs. `outputs`: an array for each output, of its planned size; or empty, to read them afterwards.
   // `times`, if given, receives the time of every op.
   Status run(const std::vector<Array>& inputs, const std::vector<float*>& outputs = {},
-             std::vector<OpTime>* times = nullptr);
+             std::vector<OpTime>* times = nullptr, Watcher* watcher = nullptr);
 
   // Of the last plan or run. `output_dims` and `read_output` count outputs in call order.
   std::vector<int64_t> output_dims(size_t i) const;

@@ -1,6 +1,7 @@
 // Holds one kernel against an oracle: kernel_test --list prints the kernels, kernel_test NAME sweeps one.
 // Exit code 0: right; 1: wrong; 77: this processor cannot run it.
 #include "decoding.h"
+#include "integers.h"
 #include "planes.h"
 #include "pointwise.h"
 #include "products.h"
@@ -45,6 +46,15 @@ const Family kFamilies[] = {
     {"expand_cols_u16", [](void (*k)()) { test_expand_cols<uint16_t>(cast<pyrt::ExpandColsFn>(k)); }},
     {"expand_index_f32", [](void (*k)()) { test_expand_index(cast<pyrt::ExpandIndexFn>(k)); }},
     {"widen_f16", [](void (*k)()) { test_widen(cast<pyrt::WidenFn>(k)); }},
+    {"qgemm_u8", [](void (*k)()) { test_qgemm(cast<pyrt::QGemmFn>(k), false); }},
+    {"qgemm_u8_few", [](void (*k)()) { test_qgemm(cast<pyrt::QGemmFn>(k), true); }},
+    {"qgemm_u8s4_few", [](void (*k)()) { test_qgemm(cast<pyrt::QGemmFn>(k), true, true); }},
+    {"unpack_s4", [](void (*k)()) { test_unpack(cast<pyrt::UnpackFn>(k)); }},
+    {"qdepthwise_u8", [](void (*k)()) { test_qdepthwise(cast<pyrt::QDepthwiseFn>(k)); }},
+    {"quantize_u8", [](void (*k)()) { test_quantize(cast<pyrt::QuantizeFn>(k)); }},
+    {"dequantize_u8", [](void (*k)()) { test_dequantize(cast<pyrt::DequantizeFn>(k)); }},
+    {"qadd_u8", [](void (*k)()) { test_qadd(cast<pyrt::QAddFn>(k)); }},
+    {"max_u8", [](void (*k)()) { test_max_bytes(cast<pyrt::MaxBytesFn>(k)); }},
     {"huffman_u8", [](void (*k)()) { test_huffman(cast<pyrt::HuffmanFn>(k)); }},
 };
 

@@ -10,9 +10,9 @@
 #include "products.h"
 
 // Rows of exactly `width` values, each in memory of its own.
-class Rows {
+class RowsOfPixels {
  public:
-  Rows(int count, int width, bool specials) : pointers_(static_cast<size_t>(count)) {
+  RowsOfPixels(int count, int width, bool specials) : pointers_(static_cast<size_t>(count)) {
     for (int r = 0; r < count; ++r) {
       rows_.push_back(std::make_unique<Guarded<float>>(static_cast<size_t>(width)));
       rng.fill(*rows_.back());
@@ -30,9 +30,9 @@ class Rows {
 };
 
 // A plane of y, of which exactly rows x cols may be written.
-class Plane {
+class PlaneOutput {
  public:
-  Plane(int rows, int cols) : output_(rows, cols, cols, rng.below(20)) {}
+  PlaneOutput(int rows, int cols) : output_(rows, cols, cols, rng.below(20)) {}
   Output& operator*() { return output_; }
   Output* operator->() { return &output_; }
 
@@ -49,7 +49,7 @@ inline void test_depthwise(pyrt::DepthwiseFn fn) {
     const int pad = rng.below(kw * dilation);
     const int span = (cols - 1) * step_w + (kw - 1) * dilation + 1 - pad;
     const int width = std::max(1, span - rng.below(pad + 1));  // the last taps may lie outside, too
-    Rows x((rows - 1) * step_h + (kh - 1) * dilation + 1, width, specials);
+    RowsOfPixels x((rows - 1) * step_h + (kh - 1) * dilation + 1, width, specials);
     std::vector<int> taps;
     for (int t = 0; t < kh * kw; ++t) {
       if (!pruned || rng.coin()) taps.push_back(t);
@@ -61,7 +61,7 @@ inline void test_depthwise(pyrt::DepthwiseFn fn) {
       tap_row[i] = taps[i] / kw * dilation;
       tap_col[i] = taps[i] % kw * dilation - pad;
     }
-    Plane y(rows, cols);
+    PlaneOutput y(rows, cols);
     Guarded<float> scale(1), bias(1);
     rng.fill(scale);
     rng.fill(bias);
@@ -112,8 +112,8 @@ inline void test_pool(pyrt::PoolFn fn) {
            std::to_string(cols) + (max ? " max" : " sum");
     const int pad = rng.below(kw * dil_w / 2 + 1);
     const int span = (cols - 1) * step_w + (kw - 1) * dil_w + 1 - pad, width = std::max(1, span - rng.below(pad + 1));
-    Rows x((rows - 1) * step_h + (kh - 1) * dil_h + 1, width, specials);
-    Plane y(rows, cols);
+    RowsOfPixels x((rows - 1) * step_h + (kh - 1) * dil_h + 1, width, specials);
+    PlaneOutput y(rows, cols);
     fn({x.data(), width, kh, kw, step_h, step_w, dil_h, dil_w, -pad, y->data(), y->stride(), rows, cols, max});
     for (int r = 0; r < rows; ++r) {
       for (int c = 0; c < cols; ++c) {
@@ -163,7 +163,7 @@ inline void test_copy_rows(pyrt::CopyRowsFn fn) {
       what = "n " + std::to_string(n) + " step " + std::to_string(step) + " columns " + std::to_string(cols);
       Guarded<float> x(static_cast<size_t>(n == 0 ? 0 : (rows - 1) * x_pitch + (n - 1) * step + 1));
       rng.fill(x);
-      Plane y(rows, cols);
+      PlaneOutput y(rows, cols);
       fn({x.data(), x_pitch, step, n, y->data(), y->stride(), rows, cols});
       for (int r = 0; r < rows; ++r) {
         for (int c = 0; c < cols; ++c) {
@@ -183,7 +183,7 @@ inline void test_transpose(pyrt::TransposeFn fn) {
       const int pitch = cols + rng.below(5);
       Guarded<float> x(static_cast<size_t>((rows - 1) * pitch + cols));
       rng.fill(x);
-      Plane y(cols, rows);
+      PlaneOutput y(cols, rows);
       fn({x.data(), pitch, rows, cols, y->data(), y->stride()});
       for (int r = 0; r < rows; ++r) {
         for (int c = 0; c < cols; ++c) {

@@ -170,7 +170,53 @@ def ops(path: Path) -> None:
     converters.convert(AllOps(), torch.randn(2, 4, 7, 9), path, progress=False)
 
 
+class Fake(nn.Module):
+    def __init__(self, scale: float, zero: int) -> None:
+        super().__init__()
+        self.scale, self.zero = scale, zero
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, 255)
+
+
+class Rows(nn.Module):
+    """Weights on a grid of -64..64 per row."""
+
+    def forward(self, w: Tensor) -> Tensor:
+        scale = w.detach().flatten(1).abs().amax(1) / 64
+        zero = torch.zeros(len(w), dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(w, scale, zero, 0, -64, 64)
+
+
+class AllIntegers(nn.Module):
+    """Every integer op, and every op that moves u8 values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.strided = nn.Conv2d(6, 8, 3, padding=1), nn.Conv2d(8, 5, 3, 2, 1)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.grouped, self.fc = nn.Conv2d(8, 16, 1, groups=2), nn.Linear(5, 7)
+        for layer in (self.conv, self.strided, self.depthwise, self.grouped, self.fc):
+            torch.nn.utils.parametrize.register_parametrization(layer, "weight", Rows())
+        self.x, self.a, self.b, self.c = Fake(0.02, 131), Fake(0.01, 0), Fake(0.015, 90), Fake(0.03, 128)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.x(x)
+        a = self.a(F.relu(self.conv(x)))
+        b = self.b(self.depthwise(a) + a)
+        c = self.c(b + self.b(F.hardswish(b)))
+        c = self.c(torch.cat([c[:, 4:], F.pad(c[:, 1:4, ::2, 1:], (0, 1, 2, 1, 1, 0))], 1))
+        d = self.b(F.relu(self.strided(F.max_pool2d(c, 3, 1, 1))))
+        return {"y": self.fc(self.b(d.mean((2, 3)))), "grouped": self.grouped(c)}
+
+
+def integers(path: Path) -> None:
+    converters.convert(AllIntegers(), torch.randn(2, 6, 7, 9), path, progress=False, dynamic_batch=False)
+
+
 GOLDEN = {
+    "integers": (integers, (2, 6, 7, 9)),
     "linear": (linear, (3, 700)),
     "blocks": (blocks, (3, 700)),
     "conv": (conv, (1, 6, 7, 6)),

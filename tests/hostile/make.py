@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 sys.path[:0] = [str(FOLDER.parent)]
 
-from pyrt_edit import NO_ACT, SECTIONS, Entry, Pyrt, huffman, one_op, seal, section  # noqa: E402
+from pyrt_edit import NO_ACT, SECTIONS, Entry, Pyrt, huffman, one_op, seal, section, words_of  # noqa: E402
 
 CASES: dict[str, tuple[bytes, str]] = {}
 RELU = (1, 0.0, float("inf"))
@@ -110,7 +110,7 @@ def layout() -> None:
     case("half", good[: len(good) // 2], "header: declares .*truncated")
     case("tail_added", seal(good + bytes(64)), "header: declares")
     raw("wrong_magic", "header: not a .pyrt file", 0, "B", 0x88)
-    raw("major_2", r"header: format version 2\.0.*update", 8, "H", 2)
+    raw("major_2", r"header: format version 2\.1.*update", 8, "H", 2)
     raw("minor_2", r"header: format version 1\.2.*update", 10, "H", 2)
     raw("header_reserved", "header: reserved bytes are not zero", 40, "B", 1)
     raw("eight_sections", "header: 8 sections, expected 7", 24, "I", 8)
@@ -190,7 +190,7 @@ def tables() -> None:
     edited("string_past_end", "OPS: entry 0: does not point at a string", put("ops", 0, source=2**32 - 1))
     edited("symbol_range", "SYMBOLS: entry 0: needs 1 <= min <= max", put("symbols", 0, min=9), sparse)
     edited("symbol_zero", "SYMBOLS: entry 0: needs 1 <= min <= max", put("symbols", 0, min=0), sparse)
-    edited("value_dtype", "VALUES: entry 1: unknown dtype 2", put("values", 1, dtype=2))
+    edited("value_dtype", "VALUES: entry 1: unknown dtype 3", put("values", 1, dtype=3))
     edited("value_rank_7", "VALUES: entry 0: rank over 6", put("values", 0, rank=7))
     edited("value_axis", "VALUES: entry 0: channel axis out of range", put("values", 0, channel_axis=2))
     edited("value_role", "VALUES: entry 1: unknown role", put("values", 1, role=3))
@@ -747,12 +747,154 @@ COMMITTED = [
     "pad_huge",
     "pad_output_huge",
     "interpolate_scale_nan",
+    "integer_scale_zero",
+    "integer_f32_residual",
+    "integer_concat_of_two_scales",
+    "integer_row_multiplier",
+    "integer_low_over_high",
+    "integer_s8_columns",
 ]
+
+
+def integer() -> Pyrt:
+    """x [1, 6, 5, 5] -> quantize -> qconv2d `the_op` [8, 6x3x3], s8 panels -> qadd -> dequantize -> y."""
+    file = Pyrt()
+    x = file.add_value("x", 4, 1, 1, [1, 6, 5, 5])
+    y = file.add_value("y", 4, 1, 2)
+    q, p, s = (file.add_u8(name, 4, 1, 0.5, zero) for name, zero in (("q", 128), ("p", 0), ("s", 255)))
+    w = file.add_integers("w", 8, 72, bytes([3, 253] * (16 * 36)), panel_rows=16)
+    shift = file.add_integers("shift", 8, 1, bytes(32), bits=32)
+    multiplier = file.add_tensor("multiplier", 8, 1, ("VALUES", struct.pack("<8f", *[0.01] * 8), 32))
+    bias = file.add_vector("bias", 8)
+    file.add_op("quantize", "in", [x], q, (), (0, 255))
+    file.add_op("qconv2d", "the_op", [q], p, [w, shift, multiplier, bias], (0.0, 0, 255, *CONV))
+    file.add_op("qadd", "add", [p, p], s, (), (0.5, -0.5, 3, 200))
+    file.add_op("dequantize", "out", [s], y)
+    return file
+
+
+def of(operation: str, at: int, value: float | int) -> Callable[[Pyrt], None]:
+    """Sets attribute `at` of an op."""
+    return lambda f: f.words.__setitem__(f.op(operation).attrs + at, words_of([value])[0])
+
+
+def quant(value: int, plus: int = 0) -> Callable[[Pyrt], None]:
+    """Sets the scale or zero point of value 2."""
+    return lambda f: f.words.__setitem__(f.values[2].quant + plus, value)
+
+
+def floats(name: str) -> Callable[[Pyrt], None]:
+    """Says that a tensor's values are f32."""
+    return lambda f: f.tensor(name).__dict__.update(values=1)
+
+
+def integers() -> None:
+    value = r"VALUES: entry 2: "
+    scale = value + "needs a scale of"
+    conv, add = "OPS: qconv2d the_op: ", "OPS: qadd add: "
+
+    def case_of(name: str, pattern: str, edit: Callable[[Pyrt], object]) -> None:
+        edited("integer_" + name, pattern, edit, integer)
+
+    case_of("dtype", value + "unknown dtype 3", put("values", 2, dtype=3))
+    case_of("scale_zero", scale, quant(0))
+    case_of("scale_nan", scale, quant(0x7FC00000))
+    case_of("scale_negative", scale, quant(0xBF000000))
+    case_of("scale_tiny", scale, quant(1))
+    case_of("zero_point", scale + ".* zero point of 0 to 255", quant(256, 1))
+    case_of("quant_past_words", value + "reaches past section WORDS", put("values", 2, quant=2**32 - 1))
+    case_of("f32_with_quant", "VALUES: entry 1: an f32 value has no quant", put("values", 1, quant=1))
+    case_of("without_channels", value + "a u8 value must be internal", put("values", 2, channel_axis=-1))
+    case_of("u8_input", "VALUES: entry 0: a u8 value must be internal", put("values", 0, dtype=2))
+    case_of("u8_output", "VALUES: entry 1: a u8 value must be internal", put("values", 1, dtype=2))
+    case_of("f32_residual", "u8 and f32 inputs do not mix", lambda f: f.give("add", 1, 0))
+    case_of(
+        "quantize_u8",
+        "OPS: quantize out: takes f32 and gives u8",
+        lambda f: f.become("out", "quantize", (0, 255)),
+    )
+    case_of("dequantize_f32", "OPS: dequantize out: takes u8", lambda f: f.give("out", 0, 0))
+    case_of("relu_of_u8", "OPS: unary out: does not take u8", lambda f: f.become("out", "unary", NO_ACT))
+    case_of(
+        "concat_of_two_scales",
+        "OPS: concat add: its values must have one type and quantization",
+        lambda f: f.become("add", "concat", (1,)),
+    )
+    mean_pool = (1, 2, 2, 1, 1, 0, 0, 1, 1, 0, 0, 0)
+
+    def pooled(f: Pyrt, *attrs: int) -> None:
+        f.become("add", "pool2d", attrs)
+        f.op("add").inputs = 1
+        f.op("add").operands = f.add_words([3, 4])
+        f.values[4].quant = f.values[3].quant
+
+    case_of(
+        "mean_pool", "OPS: pool2d add: of u8 values there is the maximum", lambda f: pooled(f, *mean_pool)
+    )
+    case_of("low_over_high", add + "needs 0 <= low <= high", of("add", 2, 201))
+    case_of("low_negative", add + "needs 0 <= low <= high", of("add", 2, -1))
+    case_of("high", add + "needs 0 <= low <= high", of("add", 3, 256))
+    case_of("multiplier_nan", add + "a multiplier is out of range", of("add", 0, float("nan")))
+    case_of("multiplier_huge", add + "a multiplier is out of range", of("add", 1, 3e38))
+    case_of("multiplier_tiny", add + "a multiplier is out of range", of("add", 1, 1e-30))
+    case_of("residual_multiplier", conv + "the residual's multiplier", of("the_op", 0, float("inf")))
+    case_of("conv_stride", conv + "attribute out of range", of("the_op", 5, 0))
+    case_of("conv_taps", conv + "the weight's columns are not fours", of("the_op", 3, 5))
+    case_of(
+        "row_multiplier",
+        conv + "a multiplier is out of range",
+        lambda f: f.stream("multiplier", "VALUES").data.__setitem__(slice(28, 32), struct.pack("<f", 1e30)),
+    )
+    case_of(
+        "shift_f32",
+        conv + "shift must be an i32 vector",
+        floats("shift"),
+    )
+    case_of(
+        "weights_f32",
+        r"TENSORS: entry 0 \(w\): VALUES: wrong size",
+        floats("w"),
+    )
+    case_of(
+        "bias_nan",
+        conv + "a bias is out of range",
+        lambda f: f.stream("bias", "VALUES").data.__setitem__(slice(0, 4), struct.pack("<f", float("nan"))),
+    )
+    case_of("s8_columns", r"TENSORS: entry 0 \(w\): the columns of s8 panels", put("tensors", 0, cols=71))
+    case_of("s8_entries", r"TENSORS: entry 0 \(w\): entries do not agree", put("tensors", 0, entries=8 * 72))
+    case_of("s8_csr", r"TENSORS: entry 0 \(w\): csr has no s8", put("tensors", 0, structure=3))
+    case_of("i32_panels", r"TENSORS: entry 0 \(w\): i32 values are for rows", put("tensors", 0, values=5))
+    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 7", put("tensors", 0, values=7))
+
+    case_of("s4_rows", r"TENSORS: entry 1 \(shift\): s4 values are for panels", put("tensors", 1, values=6))
+    case_of("s4_entries", r"TENSORS: entry 0 \(w\): VALUES: wrong size", put("tensors", 0, values=6))
+
+    dynamic = r"OPS: qlinear_dynamic the_op: "
+
+    def tokens(f: Pyrt, attrs: tuple[int | float, ...], axis: int) -> None:
+        """x [4, 72] -> qlinear_dynamic -> y, with the tensors of the base."""
+        f.values = f.values[:2]
+        f.values[0].__dict__.update(rank=2, channel_axis=axis, dims=f.add_words([4, 72]))
+        f.values[1].__dict__.update(rank=2, channel_axis=axis)
+        f.ops.clear()
+        f.add_op("qlinear_dynamic", "the_op", [0], 1, [0, 1, 2, 3], attrs)
+
+    case_of("dynamic_act", dynamic + "unknown activation", lambda f: tokens(f, (16, 0.0, 0.0), 1))
+    case_of("dynamic_axis", dynamic + "needs an ungrouped panels", lambda f: tokens(f, NO_ACT, 0))
+    case_of("dynamic_attrs", dynamic + "wrong number of attributes", lambda f: tokens(f, (0,), 1))
+
+    def in_groups(f: Pyrt) -> None:
+        f.tensors[0].__dict__.update(groups=4, entries=4 * 16 * 72)
+        f.stream("w", "VALUES").data[:] = bytes(4 * 16 * 72)
+
+    case_of("groups", conv + "a group's rows come in fours", in_groups)
+
 
 layout()
 tables()
 tensors()
 ops()
+integers()
 
 
 def main() -> None:

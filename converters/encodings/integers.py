@@ -1,0 +1,71 @@
+"""Integer weights: s8 panels [groups][ceil(M/groups/16)][K/4][16][4], s4 ones that pack two of the groups of
+four columns, s8 depthwise filters [ceil(M/4)][ceil(taps/4)][4][4], and i32 vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from converters.encodings.panels import PANEL_ROWS
+from converters.encodings.stream import Encoded, Stream
+from converters.graph import Weight
+
+Integers = npt.NDArray[np.int8]
+
+
+def encode(weight: Weight) -> Encoded:
+    """Encodes s8 [M, K] (K in fours for panels) or i32 [M, 1] by the weight's role; in 4 bits what fits
+    them.
+    """
+    matrix, structure, values, bits = weight.matrix, "rows", "s8", 8
+    stored: npt.NDArray[np.generic]
+    rows, cols = matrix.shape
+    if weight.role == "s8 matrix":
+        stored, structure = _panels(matrix, weight.groups), "panels"
+        if matrix.min() >= -8 and matrix.max() <= 7:
+            stored, values, bits = _nibbles(stored), "s4", 4
+    elif weight.role == "s8 depthwise":
+        stored = _quads(matrix)
+    else:
+        stored, values, bits = matrix.astype("<i4"), "i32", 32
+    stream = Stream("VALUES", stored.tobytes(), bits, symbols=8 * stored.nbytes // bits)
+    return Encoded(
+        structure=structure,  # type: ignore[arg-type]
+        values=values,  # type: ignore[arg-type]
+        rows=rows,
+        cols=cols,
+        groups=weight.groups,
+        panel_rows=PANEL_ROWS if structure == "panels" else 0,
+        entries=8 * stored.nbytes // bits,
+        parameters=weight.parameters or matrix.size,
+        streams=(stream,),
+    )
+
+
+def _panels(matrix: Integers, groups: int) -> Integers:
+    rows, cols = matrix.shape
+    per_group = rows // groups
+    panels = -(-per_group // PANEL_ROWS)
+    padded = np.zeros((groups, panels * PANEL_ROWS, cols), np.int8)
+    padded[:, :per_group] = matrix.reshape(groups, per_group, cols)
+    split = padded.reshape(groups * panels, PANEL_ROWS, cols // 4, 4)
+    return np.ascontiguousarray(split.transpose(0, 2, 1, 3))
+
+
+def _nibbles(panels: Integers) -> npt.NDArray[np.uint8]:
+    """[panels, K/4, 16, 4] as [panels, ceil(K/8), 16, 4]: an even group in the low nibbles, the odd one
+    after it in the high ones, both + 8."""
+    count, groups = panels.shape[:2]
+    even = np.zeros((count, -(-groups // 2) * 2, 16, 4), np.int8)
+    even[:, :groups] = panels
+    unsigned = (even + 8).astype(np.uint8)
+    packed = unsigned[:, ::2] | np.left_shift(unsigned[:, 1::2], 4)
+    return np.ascontiguousarray(packed, np.uint8)
+
+
+def _quads(matrix: Integers) -> Integers:
+    rows, taps = matrix.shape
+    padded = np.zeros((-(-rows // 4) * 4, -(-taps // 4) * 4), np.int8)
+    padded[:rows, :taps] = matrix
+    split = padded.reshape(-1, 4, padded.shape[1] // 4, 4)
+    return np.ascontiguousarray(split.transpose(0, 2, 1, 3))

@@ -1,0 +1,148 @@
+#if defined(__x86_64__)
+
+#include "kernels/kernels.h"
+
+#pragma GCC target("avx2,fma,f16c,bmi2")
+#include "kernels/simd/int8_avx2.h"
+// The templates use the vector type above.
+#include "kernels/int8/qdepthwise.inl"
+#include "kernels/int8/qgemm.inl"
+#include "kernels/int8/qpointwise.inl"
+
+namespace pyrt {
+
+void qdepthwise_u8__ref(const QDepthwiseArgs& a);
+
+namespace {
+
+using V = Int8Avx2;
+
+// vpmaddubsw adds two products in 16 bits and saturates. These three ways never let it: by the panel's Fit.
+
+// Sums of neighbours in 32 bits. The ones stay in memory: the tile needs all registers.
+alignas(32) constexpr int16_t kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+inline __m256i widen(__m256i v) {
+  __asm__("vpmaddwd %1, %0, %0" : "+x"(v) : "m"(kOnes));
+  return v;
+}
+
+// Two products fit.
+struct DotOne {
+  using Single = DotOne;
+  using X = __m256i;
+  static constexpr int groups = 1, panel_bytes = 64;
+  static X bytes(__m256i x) { return x; }
+  static __m256i weights(__m256i w) { return w; }
+  static X columns(const uint8_t* x, const int32_t* off) { return V::iload(x + 4 * static_cast<ptrdiff_t>(off[0])); }
+  static __m256i row(const int8_t* w) { return V::iset1(load_four(w)); }
+  static __m256i panel(const int8_t* w) { return V::iload(w); }
+  static __m256i add(__m256i acc, X x, __m256i w) { return V::iadd(acc, widen(_mm256_maddubs_epi16(x, w))); }
+  static X column(const uint8_t* x, const int32_t* off) {
+    return V::iset1(load_four(x + 4 * static_cast<ptrdiff_t>(off[0])));
+  }
+};
+
+// Four products fit: two groups share the widening.
+struct DotTwo {
+  using Single = DotOne;
+  struct X {
+    __m256i first, second;
+  };
+  static constexpr int groups = 2, panel_bytes = 128;
+  static X columns(const uint8_t* x, const int32_t* off) {
+    return {DotOne::columns(x, off), DotOne::columns(x, off + 1)};
+  }
+  static X row(const int8_t* w) { return {DotOne::row(w), DotOne::row(w + 64)}; }
+  static X panel(const int8_t* w) { return {V::iload(w), V::iload(w + 64)}; }
+  static __m256i add(__m256i acc, const X& x, const X& w) {
+    const __m256i four =
+        _mm256_add_epi16(_mm256_maddubs_epi16(x.first, w.first), _mm256_maddubs_epi16(x.second, w.second));
+    return V::iadd(acc, widen(four));
+  }
+  static X column(const uint8_t* x, const int32_t* off) { return {DotOne::column(x, off), DotOne::column(x, off + 1)}; }
+};
+
+// s4: group 2i in the low nibbles, 2i + 1 in the high ones, + 8.
+struct DotLow : DotOne {
+  static __m256i panel(const int8_t* w) { return low(V::iload(w)); }
+  static __m256i low(__m256i both) { return _mm256_sub_epi8(_mm256_and_si256(both, V::bset1(15)), V::bset1(8)); }
+  static __m256i high(__m256i both) { return low(_mm256_srli_epi16(both, 4)); }
+};
+struct DotNibbles : DotTwo {
+  using Single = DotLow;
+  static constexpr int panel_bytes = 64;
+  static X panel(const int8_t* w) {
+    const __m256i both = V::iload(w);
+    return {DotLow::low(both), DotLow::high(both)};
+  }
+};
+
+// Not even two: even and odd bytes are widened first, at about twice the cost.
+struct DotWide {
+  using Single = DotWide;
+  struct X {
+    __m256i even, odd;
+  };
+  static constexpr int groups = 1, panel_bytes = 64;
+  // By shifts: a mask would take a register.
+  static X bytes(__m256i x) { return {_mm256_srli_epi16(_mm256_slli_epi16(x, 8), 8), _mm256_srli_epi16(x, 8)}; }
+  static X weights(__m256i w) { return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)}; }
+  static X columns(const uint8_t* x, const int32_t* off) { return bytes(DotOne::columns(x, off)); }
+  static X row(const int8_t* w) { return weights(DotOne::row(w)); }
+  static X panel(const int8_t* w) { return weights(V::iload(w)); }
+  static __m256i add(__m256i acc, const X& x, const X& w) {
+    acc = V::iadd(acc, _mm256_madd_epi16(x.even, w.even));
+    return V::iadd(acc, _mm256_madd_epi16(x.odd, w.odd));
+  }
+  static X column(const uint8_t* x, const int32_t* off) { return bytes(DotOne::column(x, off)); }
+};
+
+template <class Dot>
+void qgemm(const QGemmArgs& a) {
+  int c0 = 0;
+  for (; c0 + 8 < a.cols; c0 += 16) qgemm_column<V, Dot, 4, 2>(a, c0);
+  for (; c0 < a.cols; c0 += 8) qgemm_column<V, Dot, 4, 1>(a, c0);
+}
+
+// As many columns at a time as the registers hold beside the weights.
+template <class Dot>
+void qgemm_few(const QGemmArgs& a) {
+  int c0 = 0;
+  for (; a.cols - c0 >= 2; c0 += 2) qgemm_few_tile<V, Dot, 2, 1>(a, c0);
+  if (c0 < a.cols) qgemm_few_tile<V, Dot, 1, 2>(a, c0);
+}
+
+}  // namespace
+
+void qgemm_u8_4x16__avx2(const QGemmArgs& a) {
+  if (a.fit == Fit::kTwo) qgemm<DotTwo>(a);
+  else if (a.fit == Fit::kOne) qgemm<DotOne>(a);
+  else qgemm<DotWide>(a);
+}
+void qgemm_u8_few_16x2__avx2(const QGemmArgs& a) {
+  if (a.fit == Fit::kTwo) qgemm_few<DotTwo>(a);
+  else if (a.fit == Fit::kOne) qgemm_few<DotOne>(a);
+  else qgemm_few<DotWide>(a);
+}
+void qgemm_u8s4_few_16x2__avx2(const QGemmArgs& a) { qgemm_few<DotNibbles>(a); }
+void unpack_s4_64__avx2(const UnpackArgs& a) {
+  for (int64_t i = 0; i < 64 * a.pairs; i += 32) {
+    const __m256i both = V::iload(a.in + i);
+    int8_t* out = a.out + i / 64 * 128 + i % 64;
+    V::istore(out, DotLow::low(both));
+    V::istore(out + 64, DotLow::high(both));
+  }
+}
+void qdepthwise_u8_4x8__avx2(const QDepthwiseArgs& a) {
+  if (a.cols <= kFewColumns) qdepthwise_u8__ref(a);
+  else if (a.fit == Fit::kNone) qdepthwise<V, DotWide>(a);
+  else qdepthwise<V, DotOne>(a);
+}
+void quantize_u8_4x8__avx2(const QuantizeArgs& a) { quantize<V>(a); }
+void dequantize_u8_4x8__avx2(const DequantizeArgs& a) { dequantize<V>(a); }
+void qadd_u8_4x8__avx2(const QAddArgs& a) { qadd<V>(a); }
+void max_u8_32__avx2(const MaxBytesArgs& a) { max_bytes<V>(a); }
+
+}  // namespace pyrt
+
+#endif

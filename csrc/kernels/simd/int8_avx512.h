@@ -1,0 +1,53 @@
+// Sixteen int32 lanes, or 64 bytes: integer arithmetic beside simd/avx512.h.
+#pragma once
+
+#include "kernels/simd/avx512.h"
+
+namespace pyrt {
+namespace {
+
+struct Int8Avx512 : Avx512 {
+  using ireg = __m512i;
+
+  static ireg iload(const void* p) { return _mm512_loadu_si512(p); }
+  static void istore(void* p, ireg v) { _mm512_storeu_si512(p, v); }
+  static ireg iset1(int v) { return _mm512_set1_epi32(v); }
+  static ireg bset1(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+  static ireg wset1(int v) { return _mm512_set1_epi16(static_cast<short>(v)); }
+  // 16 bytes repeated in every 128-bit lane.
+  static ireg repeat(const void* p) { return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+  static ireg iadd(ireg a, ireg b) { return _mm512_add_epi32(a, b); }
+  static ireg isub(ireg a, ireg b) { return _mm512_sub_epi32(a, b); }
+  static reg to_f32(ireg v) { return _mm512_cvtepi32_ps(v); }
+  static reg as_f32(ireg v) { return _mm512_castsi512_ps(v); }
+  // Rounds to nearest even.
+  static ireg to_i32(reg v) { return _mm512_cvtps_epi32(v); }
+  static ireg max_u8(ireg a, ireg b) { return _mm512_max_epu8(a, b); }
+  static ireg min_u8(ireg a, ireg b) { return _mm512_min_epu8(a, b); }
+  // Byte I of each lane.
+  template <int I>
+  static ireg byte(ireg v) {
+    return _mm512_and_si512(_mm512_srli_epi32(v, 8 * I), _mm512_set1_epi32(255));
+  }
+  static ireg add_words(ireg a, ireg b) { return _mm512_adds_epi16(a, b); }
+  static ireg pack_words(ireg a, ireg b) { return _mm512_packs_epi32(a, b); }
+  static ireg pack_bytes(ireg a, ireg b) { return _mm512_packus_epi16(a, b); }
+  // Within 128-bit lanes: byte 4*i + j to 4*j + i.
+  static ireg transpose_4x4(ireg v) {
+    const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(order));
+  }
+  static ireg low_bytes(ireg a, ireg b) { return _mm512_unpacklo_epi8(a, b); }
+  static ireg high_bytes(ireg a, ireg b) { return _mm512_unpackhi_epi8(a, b); }
+  static ireg low_words(ireg a, ireg b) { return _mm512_unpacklo_epi16(a, b); }
+  static ireg high_words(ireg a, ireg b) { return _mm512_unpackhi_epi16(a, b); }
+  // `gap` where the mask is 0.
+  static ireg blend(const uint8_t* mask, int64_t col, ireg gap, ireg v) {
+    return _mm512_mask_blend_epi32(load_mask(mask, col), gap, v);
+  }
+  static ireg iload_first(const void* p, int n) { return _mm512_maskz_loadu_epi32(first(n), p); }
+  static void istore_first(void* p, ireg v, int n) { _mm512_mask_storeu_epi32(p, first(n), v); }
+};
+
+}  // namespace
+}  // namespace pyrt

@@ -1,0 +1,344 @@
+// The ops that move or compare u8 values and compute nothing new: concat, slice, reshape, pad and max pool.
+//
+// Channel c lies in byte c % 4 of the columns of plane c / 4. Where channels move by whole planes, columns are copied
+// as u32, else byte by byte.
+#include "ops/op.h"
+
+namespace pyrt {
+namespace {
+
+// Byte offset of a channel from the node's first byte; other dimensions have strides of 4 bytes times Node::strides.
+int64_t channel_byte(const Node& n, int64_t c) { return c / 4 * n.plane * 4 + c % 4; }
+uint8_t* first_byte(const Node& n) { return reinterpret_cast<uint8_t*>(n.data); }
+
+// The elements start + i*step of src, for i < dims, to `at` + i of dst: both of one rank and channel axis.
+struct Box {
+  int64_t start[kRankMax] = {}, at[kRankMax] = {}, dims[kRankMax] = {}, step[kRankMax] = {1, 1, 1, 1, 1, 1};
+};
+
+template <class T>
+void copy_columns(const Box& box, int rank, int axis, T* dst, const int64_t* to, const T* src, const int64_t* from) {
+  int inner = rank - 1;
+  if (inner == axis) --inner;
+  int64_t index[kRankMax] = {};
+  const int64_t n = inner >= 0 ? box.dims[inner] : 1;
+  const int64_t dst_step = inner >= 0 ? to[inner] : 0, src_step = inner >= 0 ? from[inner] * box.step[inner] : 0;
+  for (;;) {
+    for (int64_t i = 0; i < n; ++i) dst[i * dst_step] = src[i * src_step];
+    int d = inner - 1;
+    for (; d >= 0; --d) {
+      if (d == axis) continue;
+      dst += to[d];
+      src += from[d] * box.step[d];
+      if (++index[d] < box.dims[d]) break;
+      dst -= box.dims[d] * to[d];
+      src -= box.dims[d] * from[d] * box.step[d];
+      index[d] = 0;
+    }
+    if (d < 0) return;
+  }
+}
+
+void copy_box(const Node& dst, const Node& src, const Box& box) {
+  int64_t to[kRankMax], from[kRankMax], to_at = 0, from_at = 0;
+  dst.strides(to);
+  src.strides(from);
+  const int axis = dst.axis, rank = dst.rank;
+  for (int d = 0; d < rank; ++d) {
+    if (d != axis) to_at += box.at[d] * to[d], from_at += box.start[d] * from[d];
+  }
+  const int64_t channels = box.dims[axis], first = box.start[axis], at = box.at[axis];
+  if (first % 4 == 0 && at % 4 == 0 && box.step[axis] == 1) {
+    for (int64_t c = 0; c < channels; c += 4) {
+      copy_columns(box, rank, axis, reinterpret_cast<uint32_t*>(dst.row((at + c) / 4) + to_at), to,
+                   reinterpret_cast<const uint32_t*>(src.row((first + c) / 4) + from_at), from);
+    }
+    return;
+  }
+  for (int d = 0; d < rank; ++d) to[d] *= 4, from[d] *= 4;
+  for (int64_t c = 0; c < channels; ++c) {
+    copy_columns(
+        box, rank, axis, first_byte(dst) + channel_byte(dst, at + c) + 4 * to_at, to,
+        static_cast<const uint8_t*>(first_byte(src)) + channel_byte(src, first + c * box.step[axis]) + 4 * from_at,
+        from);
+  }
+}
+
+Box whole(const Node& n) {
+  Box box;
+  std::copy(n.dims, n.dims + n.rank, box.dims);
+  return box;
+}
+
+class ConcatBytes : public Op {
+ public:
+  explicit ConcatBytes(const OpSpec& spec) : Op(spec), axis_(Attrs(spec).i32()) {}
+
+  Status infer() override {
+    int64_t dims[kRankMax];
+    std::copy(in[0]->dims, in[0]->dims + in[0]->rank, dims);
+    for (size_t i = 1; i < in.size(); ++i) {
+      for (int d = 0; d < in[0]->rank; ++d) {
+        if (d != axis_ && in[i]->dims[d] != dims[d]) return error("inputs differ in dimension " + std::to_string(d));
+      }
+      dims[axis_] += in[i]->dims[axis_];
+    }
+    set_out(in[0]->rank, dims);
+    return {};
+  }
+  void constrain(Layout* layout) override {
+    placed_.assign(in.size(), false);
+    if (axis_ != out->axis) return;
+    int64_t channel = 0;
+    for (size_t i = 0; i < in.size(); ++i) {
+      // A part that ends inside a plane shares it with the next one.
+      const bool apart = channel % 4 == 0 && (in[i]->channels % 4 == 0 || i + 1 == in.size());
+      placed_[i] = apart && layout->place(in[i], out, channel / 4);
+      channel += in[i]->channels;
+    }
+  }
+  void run(const RunContext&) override {
+    int64_t at = 0;
+    for (size_t i = 0; i < in.size(); ++i) {
+      if (!placed_[i]) {
+        if (out->mask && axis_ == out->axis) out->clear(ceil_div(at, 4), ceil_div(at + in[i]->channels, 4));
+        else if (out->mask && i == 0) out->clear(0, out->planes());
+        Box box = whole(*in[i]);
+        box.at[axis_] = at;
+        copy_box(*out, *in[i], box);
+      }
+      at += in[i]->dims[axis_];
+    }
+  }
+
+ private:
+  int axis_;
+  std::vector<bool> placed_;  // lies in the output already
+};
+
+class SliceBytes : public Op {
+ public:
+  explicit SliceBytes(const OpSpec& spec) : Op(spec) {
+    Attrs attrs(spec);
+    axis_ = attrs.i32();
+    start_ = attrs.i32(), stop_ = attrs.i32(), step_ = attrs.i32();
+  }
+
+  Status infer() override {
+    int64_t dims[kRankMax];
+    std::copy(in[0]->dims, in[0]->dims + in[0]->rank, dims);
+    const int64_t stop = std::min<int64_t>(stop_, dims[axis_]);
+    if (start_ >= stop) return error("an empty slice of dimension " + std::to_string(axis_));
+    step_ = std::min(step_, stop - start_);
+    dims[axis_] = ceil_div(stop - start_, step_);
+    set_out(in[0]->rank, dims);
+    return {};
+  }
+  void constrain(Layout* layout) override {
+    view_ = axis_ == out->axis && step_ == 1 && start_ % 4 == 0 && layout->place(out, in[0], start_ / 4);
+  }
+  void run(const RunContext&) override {
+    if (view_) return;
+    if (out->mask) out->clear(0, out->planes());
+    Box box = whole(*out);
+    box.start[axis_] = start_;
+    box.step[axis_] = step_;
+    copy_box(*out, *in[0], box);
+  }
+
+ private:
+  int axis_;
+  int64_t start_, stop_, step_;
+  bool view_ = false;
+};
+
+class PadBytes : public Op {
+ public:
+  explicit PadBytes(const OpSpec& spec) : Op(spec) {
+    Attrs attrs(spec);
+    attrs.f32();  // the value, 0
+    for (uint32_t d = 0; 2 * d + 1 < spec.attr_count; ++d) before_[d] = attrs.i32(), after_[d] = attrs.i32();
+  }
+
+  Status infer() override {
+    int64_t dims[kRankMax];
+    for (int d = 0; d < in[0]->rank; ++d) dims[d] = before_[d] + in[0]->dims[d] + after_[d];
+    set_out(in[0]->rank, dims);
+    return {};
+  }
+  void run(const RunContext&) override {
+    out->clear(0, out->planes());  // the zero point is the value 0
+    Box box = whole(*in[0]);
+    std::copy(before_, before_ + out->rank, box.at);
+    copy_box(*out, *in[0], box);
+  }
+
+ private:
+  int64_t before_[kRankMax] = {}, after_[kRankMax] = {};
+};
+
+// A position in a node, moved in logical row-major order.
+struct Cursor {
+  explicit Cursor(const Node& n) : node(n) { n.strides(strides); }
+  int64_t byte() const { return 4 * at + channel_byte(node, index[node.axis]); }
+  void advance() {
+    for (int d = node.rank - 1; d >= 0; --d) {
+      if (d != node.axis) at += strides[d];
+      if (++index[d] < node.dims[d]) return;
+      if (d != node.axis) at -= node.dims[d] * strides[d];
+      index[d] = 0;
+    }
+  }
+  const Node& node;
+  int64_t strides[kRankMax], index[kRankMax] = {}, at = 0;
+};
+
+class ReshapeBytes : public Op {
+ public:
+  explicit ReshapeBytes(const OpSpec& spec) : Op(spec) {}
+
+  Status infer() override {
+    Attrs attrs(spec());
+    const int rank = static_cast<int>(spec().attr_count);
+    int64_t dims[kRankMax], known = 1, total = 1;
+    int unknown = -1;
+    for (int d = 0; d < rank; ++d) {
+      const int32_t code = attrs.i32();
+      dims[d] = code >= 0 ? code : code == -1 ? 1 : in[0]->dims[-2 - code];
+      if (code == -1) unknown = d;
+      if (!checked_mul(known, dims[d], &known)) return error("reshape overflows");
+    }
+    for (int d = 0; d < in[0]->rank; ++d) total *= in[0]->dims[d];
+    if (unknown >= 0 && known > 0 && total % known == 0) dims[unknown] = total / known, known = total;
+    if (known != total) {
+      return error("cannot reshape " + std::to_string(total) + " elements to a multiple of " + std::to_string(known));
+    }
+    set_out(rank, dims);
+    return {};
+  }
+  // In logical order, byte by byte.
+  void run(const RunContext&) override {
+    if (out->mask) out->clear(0, out->planes());
+    Cursor src(*in[0]), dst(*out);
+    for (int64_t left = in[0]->elements(); left > 0; --left) {
+      first_byte(*out)[dst.byte()] = first_byte(*in[0])[src.byte()];
+      src.advance();
+      dst.advance();
+    }
+  }
+};
+
+class MaxPoolBytes : public Op {
+ public:
+  explicit MaxPoolBytes(const OpSpec& spec) : Op(spec) {
+    Attrs attrs(spec);
+    attrs.u32();  // the mode, maximum
+    kh_ = attrs.i32(), kw_ = attrs.i32();
+    sh_ = attrs.i32(), sw_ = attrs.i32();
+    ph_ = attrs.i32(), pw_ = attrs.i32();
+    dh_ = attrs.i32(), dw_ = attrs.i32();
+    ceil_mode_ = attrs.u32() != 0;
+  }
+
+  Status infer() override {
+    const Node& x = *in[0];
+    const int64_t dims[4] = {x.dims[0], x.dims[1], size(x.height, kh_, sh_, ph_, dh_),
+                             size(x.width, kw_, sw_, pw_, dw_)};
+    if (dims[2] < 1 || dims[3] < 1) {
+      return error("an input of " + std::to_string(x.height) + "x" + std::to_string(x.width) +
+                   " is smaller than the window");
+    }
+    set_out(4, dims);
+    return {};
+  }
+  Status prepare(size_t*, size_t* scratch_size) override {
+    // Columns of one row of windows, once as they lie and once in the phases of the stride.
+    phase_ = out->width + dw_ * (kw_ - 1) / sw_;
+    *scratch_size = std::max(*scratch_size, static_cast<size_t>(2 * phase_ * sw_) * 4 + 64);
+    return {};
+  }
+  void run(const RunContext& ctx) override {
+    ctx.parallel(out->elements() / 4 * kh_ * kw_, [&](int part, int parts) {
+      auto* reduced = reinterpret_cast<uint32_t*>(ctx.thread_scratch(part));
+      const int64_t end = out->planes() * (part + 1) / parts;
+      for (int64_t p = out->planes() * part / parts; p < end; ++p) {
+        if (out->mask) out->clear(p, p + 1);
+        for (int64_t n = 0; n < out->images; ++n) {
+          for (int64_t h = 0; h < out->height; ++h) pool_row(ctx, p, n, h, reduced);
+        }
+      }
+    });
+  }
+
+ private:
+  static constexpr int kMost = 64;  // rows a kernel compares at a time
+
+  int64_t size(int64_t n, int64_t k, int64_t stride, int64_t pad, int64_t dilation) const {
+    const int64_t span = n + 2 * pad - dilation * (k - 1) - 1;
+    if (span < 0) return 0;
+    int64_t out_size = floor_div(span + (ceil_mode_ ? stride - 1 : 0), stride) + 1;
+    if (ceil_mode_ && (out_size - 1) * stride >= n + pad) --out_size;
+    return out_size;
+  }
+
+  // y = max(y, row(i) for i < count), any number of rows.
+  template <class Row>
+  static void fold(const RunContext& ctx, int64_t count, const Row& row, uint8_t* y, int64_t bytes) {
+    const uint8_t* rows[kMost];
+    for (int64_t i = 0; i < count;) {
+      int n = 0;
+      rows[n++] = y;
+      while (i < count && n < kMost) rows[n++] = row(i++);
+      ctx.kernels->max_u8({rows, n, y, bytes});
+    }
+  }
+
+  // The rows of the windows first, then their columns, which are shifted rows of the phases. 0 is below every byte.
+  void pool_row(const RunContext& ctx, int64_t p, int64_t n, int64_t h, uint32_t* reduced) const {
+    const Node& x = *in[0];
+    const int64_t columns = phase_ * sw_, inside = std::min(x.width, columns - pw_);
+    std::fill(reduced, reduced + columns, 0);
+    const int64_t h0 = h * sh_ - ph_, skipped = h0 < 0 ? ceil_div(-h0, dh_) : 0;
+    const int64_t below = std::min(kh_, ceil_div(x.height - h0, dh_));
+    fold(
+        ctx, below - skipped, [&](int64_t i) { return x.bytes(p, n, h0 + (skipped + i) * dh_); },
+        reinterpret_cast<uint8_t*>(reduced + pw_), 4 * inside);
+    const uint32_t* base = reduced;
+    if (sw_ > 1) {
+      uint32_t* phases = reduced + columns;
+      for (int64_t s = 0; s < sw_; ++s) {
+        for (int64_t i = 0; i < phase_; ++i) phases[s * phase_ + i] = reduced[i * sw_ + s];
+      }
+      base = phases;
+    }
+    const auto column = [&](int64_t j) {
+      return reinterpret_cast<const uint8_t*>(base + j * dw_ % sw_ * phase_ + j * dw_ / sw_);
+    };
+    std::memcpy(out->bytes(p, n, h), column(0), static_cast<size_t>(4 * out->width));
+    fold(ctx, kw_ - 1, [&](int64_t j) { return column(j + 1); }, out->bytes(p, n, h), 4 * out->width);
+  }
+
+  int64_t kh_, kw_, sh_, sw_, ph_, pw_, dh_, dw_, phase_ = 0;
+  bool ceil_mode_;
+};
+
+}  // namespace
+
+void dequantize_node(const Node& node, float* dst) {
+  Cursor at(node);
+  for (int64_t left = node.elements(); left > 0; --left, at.advance()) {
+    *dst++ = static_cast<float>(first_byte(node)[at.byte()] - node.zero) * node.scale;
+  }
+}
+
+std::unique_ptr<Op> make_bytes(const OpSpec& spec) {
+  switch (spec.kind) {
+    case OpKind::kConcat: return std::make_unique<ConcatBytes>(spec);
+    case OpKind::kSlice: return std::make_unique<SliceBytes>(spec);
+    case OpKind::kPad: return std::make_unique<PadBytes>(spec);
+    case OpKind::kReshape: return std::make_unique<ReshapeBytes>(spec);
+    default: return std::make_unique<MaxPoolBytes>(spec);
+  }
+}
+
+}  // namespace pyrt

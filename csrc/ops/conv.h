@@ -1,0 +1,49 @@
+// Where the taps of a convolution lie: a strided one reads phases of its input (every sh-th row, every sw-th column),
+// and is then one of stride 1 on shifted columns.
+#pragma once
+
+#include "ops/op.h"
+
+namespace pyrt {
+
+struct ConvGeometry {
+  int64_t kh = 1, kw = 1, sh = 1, sw = 1, dh = 1, dw = 1;
+  Halo pad;
+
+  void read(Attrs* attrs) {
+    kh = attrs->i32(), kw = attrs->i32();
+    sh = attrs->i32(), sw = attrs->i32();
+    pad.top = attrs->i32(), pad.left = attrs->i32(), pad.bottom = attrs->i32(), pad.right = attrs->i32();
+    dh = attrs->i32(), dw = attrs->i32();
+  }
+  int64_t taps() const { return kh * kw; }
+  int64_t out_height(int64_t h) const { return floor_div(h + pad.top + pad.bottom - dh * (kh - 1) - 1, sh) + 1; }
+  int64_t out_width(int64_t w) const { return floor_div(w + pad.left + pad.right - dw * (kw - 1) - 1, sw) + 1; }
+
+  bool strided() const { return sh > 1 || sw > 1; }
+  // A single tap reads a single phase.
+  int64_t phases_h() const { return kh == 1 ? 1 : sh; }
+  int64_t phases_w() const { return kw == 1 ? 1 : sw; }
+  int64_t phases() const { return phases_h() * phases_w(); }
+  // First row and column of the input in phase p.
+  int64_t phase_row(int64_t p) const { return phases_h() == 1 ? floor_mod(-pad.top, sh) : p / phases_w(); }
+  int64_t phase_col(int64_t p) const { return phases_w() == 1 ? floor_mod(-pad.left, sw) : p % phases_w(); }
+  // The phase that tap (i, j) reads, and by how much its rows and columns are shifted there.
+  int64_t phase(int64_t i, int64_t j) const {
+    const int64_t row = phases_h() == 1 ? 0 : floor_mod(i * dh - pad.top, sh);
+    return row * phases_w() + (phases_w() == 1 ? 0 : floor_mod(j * dw - pad.left, sw));
+  }
+  int64_t row_shift(int64_t i) const { return floor_div(i * dh - pad.top, sh); }
+  int64_t col_shift(int64_t j) const { return floor_div(j * dw - pad.left, sw); }
+  // What the taps read around a source of that many rows and columns.
+  Halo halo(int64_t height, int64_t width, const Node& out) const {
+    const auto past = [](int64_t n) { return std::max<int64_t>(n, 0); };
+    return {past(-row_shift(0)), past(-col_shift(0)), past(out.height + row_shift(kh - 1) - height),
+            past(out.width + col_shift(kw - 1) - width)};
+  }
+
+ private:
+  static int64_t floor_mod(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
+};
+
+}  // namespace pyrt
