@@ -10,7 +10,7 @@ import pytest
 from test_kernels import kernels
 
 # Families whose time goes into one loop of multiply-adds.
-PRODUCTS = r"(gemm_f32|gemm_f(32|16)_few|b?csr_f32(_few|_dot)?|depthwise_f32)_[0-9x]+__(avx2|avx512)"
+PRODUCTS = r"(gemm_f32|gemm_f(32|16)_few|b?csr_f32(_few|_dot)?)_[0-9x]+__(avx2|avx512)"
 FMA = re.compile(r"vfn?m(add|sub)\d+ps\b")
 VECTOR = re.compile(r"%[xyz]mm\d+")
 

@@ -111,17 +111,84 @@ struct CsrDotArgs {
 };
 using CsrDotFn = void (*)(const CsrDotArgs&);
 
-// One channel of a depthwise convolution: y[col] = sum_t w[t] x[off[t] + col].
-struct DepthwiseArgs {
-  const float* w;      // [taps]
-  const int32_t* off;  // [taps]
-  int taps;
+// y[r][i] = x[r][i * step], i < n; zero for n <= i < y_cols. Reads and writes nothing else.
+struct CopyRowsArgs {
   const float* x;
+  ptrdiff_t x_pitch;
+  int step;
+  int n;
   float* y;
-  int cols;  // may be written up to the next multiple of 16 when `cols` > 8
-  Epilogue epilogue;
+  ptrdiff_t y_pitch;
+  int rows;
+  int y_cols;
+};
+using CopyRowsFn = void (*)(const CopyRowsArgs&);
+
+// One plane of a depthwise convolution: y[r][c] = sum_t w[t] x[r * row_step + tap_row[t]][c * col_step + tap_col[t]],
+// where columns outside [0, width) are zero. Exactly y_rows x y_cols are written.
+struct DepthwiseArgs {
+  const float* w;          // [taps]
+  const int32_t* tap_row;  // [taps]
+  const int32_t* tap_col;  // [taps]
+  int taps;
+  int square;  // K: the taps are those of a KxK square, row by row and without gaps; else 0
+  const float* const* x_rows;
+  int width;  // of a row of x
+  int row_step, col_step;
+  float* y;
+  ptrdiff_t y_pitch;
+  int y_rows, y_cols;
+  Epilogue epilogue;  // the residual is laid out as y; the mask is not used
 };
 using DepthwiseFn = void (*)(const DepthwiseArgs&);
+
+// A strip of up to four tiles of a Winograd convolution, side by side: 16 columns of output, 4 rows. Four strips are a
+// group, whose 16 tiles are 16 columns of the products: tile t of strip q is column 4t + q.
+constexpr int kWinogradStrip = 16;
+struct WinogradStrip {
+  int32_t x;         // its first pixel of input, in floats from column 0 of a plane
+  int32_t y;         // its first pixel of output
+  int16_t in_rows;   // rows of input to read (0..6); what lies outside counts as zero
+  int16_t in_cols;   // columns of input to read (0..18)
+  int16_t out_rows;  // rows of output to write (0..4)
+  int16_t out_cols;  // columns of output to write (0..16)
+  int32_t gap;       // columns to zero behind them: the gap of a padded plane
+};
+
+// One channel of an image, transformed: u[f][16 per group] for the 36 elements f of a tile.
+struct WinogradInputArgs {
+  const float* x;  // column 0
+  ptrdiff_t pitch;
+  const WinogradStrip* strips;  // [groups][4]
+  int groups;
+  float* u;
+  ptrdiff_t u_stride;  // floats between elements
+};
+using WinogradInputFn = void (*)(const WinogradInputArgs&);
+
+// Weights of one panel, transformed: u[f][channels][16] from w[channels][3][3][16].
+struct WinogradWeightsArgs {
+  const float* w;
+  int channels;
+  float* u;
+  ptrdiff_t u_stride;  // floats between elements
+};
+using WinogradWeightsFn = void (*)(const WinogradWeightsArgs&);
+
+// Products back to rows of pixels, from m[f][rows][16 per group]; the epilogue's mask is not used.
+struct WinogradOutputArgs {
+  const float* m;
+  ptrdiff_t m_stride;  // floats between elements
+  ptrdiff_t m_row;     // floats between rows
+  int rows;
+  const WinogradStrip* strips;  // [groups][4]
+  int groups;
+  float* y;  // column 0 of the first row
+  ptrdiff_t y_stride;
+  ptrdiff_t pitch;
+  Epilogue epilogue;
+};
+using WinogradOutputFn = void (*)(const WinogradOutputArgs&);
 
 // y = act(x*scale + shift) over one row of columns; y may be x. Writes exactly `cols`.
 struct AffineArgs {
@@ -160,6 +227,43 @@ struct ReduceRowsArgs {
   bool max;
 };
 using ReduceRowsFn = void (*)(const ReduceRowsArgs&);
+
+// One plane of a pooling: y[r][c] = the max (or sum) over i < kh, j < kw of
+// x[r * row_step + i * row_dilation][c * col_step + j * col_dilation + first_col], without the columns outside
+// [0, width). Exactly y_rows x y_cols are written.
+struct PoolArgs {
+  const float* const* x_rows;  // those outside the image are a row of -inf (or 0)
+  int width;
+  int kh, kw;
+  int row_step, col_step;
+  int row_dilation, col_dilation;
+  int first_col;
+  float* y;
+  ptrdiff_t y_pitch;
+  int y_rows, y_cols;
+  bool max;
+};
+using PoolFn = void (*)(const PoolArgs&);
+
+// y[c][r] = x[r][c]. Reads and writes nothing else.
+struct TransposeArgs {
+  const float* x;
+  ptrdiff_t x_pitch;
+  int64_t rows, cols;  // of x
+  float* y;
+  ptrdiff_t y_pitch;
+};
+using TransposeFn = void (*)(const TransposeArgs&);
+
+// *y = the sum of rows of columns. Reads nothing else.
+struct SumArgs {
+  const float* x;
+  ptrdiff_t pitch;  // floats between rows
+  int64_t rows;
+  int64_t cols;
+  float* y;
+};
+using SumFn = void (*)(const SumArgs&);
 
 // Column deltas of consecutive rows -> offsets: off[i] = table[col_i], or col_i * stride without a table; col is
 // counted anew in every row.

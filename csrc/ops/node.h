@@ -46,6 +46,7 @@ struct Node {
   bool in_place = false;    // written over `storage`, whose gaps are zero already
   bool shared = false;      // other nodes are parts of this one
   int consumers = 0;        // ops that read it, and 1 for a graph output
+  bool external = false;    // laid out as the caller's arrays are, and may lie in one
 
   // Set by the planner.
   int64_t pitch = 0, image = 0, plane = 0, front = 0;  // in floats
@@ -101,6 +102,12 @@ struct Node {
     }
   }
 
+  // Strides of a C-contiguous array of these dims.
+  void logical_strides(int64_t* out) const {
+    int64_t step = 1;
+    for (int d = rank - 1; d >= 0; --d) out[d] = step, step *= dims[d];
+  }
+
   // Zeros the gaps and margins of channels [begin, end), and what lies there of the image.
   void clear(int64_t begin, int64_t end) const {
     for (int64_t c = begin; c < end; ++c) std::memset(row(c) - front, 0, static_cast<size_t>(plane) * sizeof(float));
@@ -110,6 +117,14 @@ struct Node {
     for (int64_t c = begin; c < end; ++c) {
       std::memset(row(c) - front, 0, static_cast<size_t>(front) * sizeof(float));
       std::memset(row(c) + cols, 0, static_cast<size_t>(plane - front - cols) * sizeof(float));
+    }
+  }  // The same and the gaps between images, for kernels that write rows of pixels and the gaps behind them.
+  void clear_around(int64_t begin, int64_t end) const {
+    clear_margins(begin, end);
+    for (int64_t c = begin; c < end; ++c) {
+      for (int64_t n = 0; n + 1 < images; ++n) {
+        std::memset(row(c, n, height), 0, static_cast<size_t>(image - height * pitch) * sizeof(float));
+      }
     }
   }
 };

@@ -122,6 +122,10 @@ class Op {
   }
   virtual void run(const RunContext&) = 0;
 
+  // Whether it reads of an input, or writes of its output, nothing but the columns, at any alignment; then the value
+  // may lie in the caller's memory. Vectors are at most 16 columns wide.
+  virtual bool exact(const Node& x) const { return x.cols % 16 == 0; }
+
   // For reports: dense-equivalent floating-point operations, bytes of weights, and the kernel used.
   virtual int64_t flops() const { return 0; }
   virtual int64_t weight_bytes() const { return 0; }
@@ -149,6 +153,7 @@ std::unique_ptr<Op> make_op(const OpSpec& spec);
 
 // One maker per file of this folder.
 std::unique_ptr<Op> make_matmul(const OpSpec& spec);       // linear, conv2d
+std::unique_ptr<Op> make_depthwise(const OpSpec& spec);    // conv2d of a rows weight
 std::unique_ptr<Op> make_elementwise(const OpSpec& spec);  // unary, binary, scalar, affine
 std::unique_ptr<Op> make_pool(const OpSpec& spec);         // pool2d, adaptive_pool2d
 std::unique_ptr<Op> make_shape(const OpSpec& spec);        // concat, slice, reshape, permute, pad, constant
@@ -156,7 +161,7 @@ std::unique_ptr<Op> make_reduce(const OpSpec& spec);       // reduce, softmax
 std::unique_ptr<Op> make_interpolate(const OpSpec& spec);
 
 // Copies between strided arrays of the same dims.
-void copy_strided(int rank, const int64_t* dims, float* dst, const int64_t* dst_strides, const float* src,
-                  const int64_t* src_strides);
+void copy_strided(const Kernels& kernels, int rank, const int64_t* dims, float* dst, const int64_t* dst_strides,
+                  const float* src, const int64_t* src_strides);
 
 }  // namespace pyrt

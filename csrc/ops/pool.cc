@@ -49,22 +49,34 @@ class PoolOp : public Op {
     return {};
   }
 
+  Status prepare(size_t*, size_t* scratch_size) override {
+    if (adaptive_) return {};
+    rows_read_ = (out->height - 1) * sh_ + (kh_ - 1) * dh_ + 1;
+    *scratch_size = std::max(*scratch_size, outside_bytes() + static_cast<size_t>(rows_read_) * sizeof(float*));
+    return {};
+  }
+
+  bool exact(const Node&) const override { return true; }
+
   void run(const RunContext& ctx) override {
     const Node& x = *in[0];
     const int64_t window = adaptive_ ? ceil_div(x.height, out->height) * ceil_div(x.width, out->width) : kh_ * kw_;
     ctx.parallel(out->elements() * window, [&](int part, int parts) {
+      const float** rows = nullptr;
+      if (!adaptive_) {
+        uint8_t* scratch = ctx.thread_scratch(part);
+        float* outside = reinterpret_cast<float*>(scratch);
+        std::fill(outside, outside + x.width, neutral());
+        rows = reinterpret_cast<const float**>(scratch + outside_bytes());
+        std::fill(rows, rows + rows_read_, outside);
+      }
       const int64_t end = x.channels * (part + 1) / parts;
       for (int64_t c = x.channels * part / parts; c < end; ++c) {
         if (out->mask) out->clear(c, c + 1);
         for (int64_t n = 0; n < x.images; ++n) {
-          if (global_mean()) {
-            out->row(c, n, 0)[0] = sum_image(ctx, c, n) / static_cast<float>(x.height * x.width);
-            continue;
-          }
-          for (int64_t h = 0; h < out->height; ++h) {
-            if (regular()) pool_regular_row(ctx, c, n, h);
-            else pool_row(ctx, c, n, h);
-          }
+          if (!adaptive_) pool_plane(ctx, c, n, rows);
+          else if (global_mean()) out->row(c, n, 0)[0] = sum_image(ctx, c, n) / static_cast<float>(x.height * x.width);
+          else pool_adaptive(ctx, c, n);
         }
       }
     });
@@ -84,130 +96,69 @@ class PoolOp : public Op {
 
   bool global_mean() const { return adaptive_ && !max_ && out->height == 1 && out->width == 1; }
 
-  // Runs of columns are summed as rows of 16 and a rest; the gaps between image rows are zeros, or there are none.
   float sum_image(const RunContext& ctx, int64_t c, int64_t n) const {
     const Node& x = *in[0];
-    const bool whole = x.mask || x.pitch == x.width;
-    const int64_t runs = whole ? 1 : x.height;
-    const int64_t length = whole ? (x.height - 1) * x.pitch + x.width : x.width;
-    float total = 0;
-    for (int64_t run = 0; run < runs; ++run) {
-      const float* at = x.row(c, n, run);
-      const float* end = at + length;
-      while (end - at >= 16) {
-        const float* rows[kMaxWindowRows];
-        int count = 0;
-        for (; end - at >= 16 && count < kMaxWindowRows; at += 16) rows[count++] = at;
-        float sums[16];
-        ctx.kernels->reduce_rows_f32({rows, count, sums, 16, false});
-        for (int half = 8; half > 0; half /= 2) {
-          for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
-        }
-        total += sums[0];
-      }
-      for (; at < end; ++at) total += *at;
-    }
-    return total;
+    float sum;
+    ctx.kernels->sum_f32({x.row(c, n, 0), x.pitch, x.height, x.width, &sum});
+    return sum;
   }
 
-  // Windows of one size and stride, of a size that the buffers below hold.
-  bool regular() const {
-    return !adaptive_ && kh_ <= kMaxWindowRows && kw_ <= kMaxWindowRows && dw_ * (kw_ - 1) < kBuffer / 2 && sw_ <= 8;
-  }
+  size_t outside_bytes() const { return static_cast<size_t>(round_up(in[0]->width * 4, 64)); }
 
-  // The rows of the window are reduced first, all columns at once; the result is split into the phases of the stride,
-  // of which every column of the window is a shifted row, so that the columns are reduced in the same way.
-  void pool_regular_row(const RunContext& ctx, int64_t c, int64_t n, int64_t h) const {
+  // Windows of one size and stride.
+  void pool_plane(const RunContext& ctx, int64_t c, int64_t n, const float** rows) const {
     const Node& x = *in[0];
-    const float* rows[kMaxWindowRows];
-    int count = 0;
-    for (int64_t i = 0; i < kh_; ++i) {
-      const int64_t hi = h * sh_ - ph_ + i * dh_;
-      if (hi >= 0 && hi < x.height) rows[count++] = x.row(c, n, hi);
-    }
-    float* y = out->row(c, n, h);
-    const int64_t span = dw_ * (kw_ - 1) + 1;
-    const int64_t piece = (kBuffer - span) / sw_ + 1;
-    for (int64_t w = 0; w < out->width; w += piece) {
-      const int64_t size = std::min(piece, out->width - w);
-      const int64_t from = w * sw_ - pw_, length = (size - 1) * sw_ + span;
-      const int64_t low = std::min(std::max<int64_t>(-from, 0), length);
-      const int64_t high = std::max(std::min(x.width - from, length), low);
-      float reduced[kBuffer + 8], phases[kBuffer + 8 * 8];
-      std::fill(reduced, reduced + low, neutral());
-      std::fill(reduced + high, reduced + length + 8, neutral());
-      if (count == 0) {
-        std::fill(reduced, reduced + length, neutral());
-      } else if (high > low) {
-        const float* inside[kMaxWindowRows];
-        for (int r = 0; r < count; ++r) inside[r] = rows[r] + from + low;
-        ctx.kernels->reduce_rows_f32({inside, count, reduced + low, static_cast<int>(high - low), max_});
-      }
-      const float* base = reduced;
-      const int64_t phase_length = ceil_div(length, sw_);
-      if (sw_ == 2) {
-        for (int64_t i = 0; i < phase_length; ++i) {
-          phases[i] = reduced[2 * i];
-          phases[phase_length + i] = reduced[2 * i + 1];
-        }
-        base = phases;
-      } else if (sw_ > 1) {
-        for (int64_t p = 0; p < sw_; ++p) {
-          for (int64_t i = 0; i < phase_length; ++i) phases[p * phase_length + i] = reduced[i * sw_ + p];
-        }
-        base = phases;
-      }
-      const float* columns_of_window[kMaxWindowRows];
-      for (int64_t j = 0; j < kw_; ++j) {
-        columns_of_window[j] = base + j * dw_ % sw_ * phase_length + j * dw_ / sw_;
-      }
-      ctx.kernels->reduce_rows_f32({columns_of_window, static_cast<int>(kw_), y + w, static_cast<int>(size), max_});
-    }
+    const int64_t inside = std::min(x.height, rows_read_ - ph_);
+    for (int64_t h = 0; h < inside; ++h) rows[ph_ + h] = x.row(c, n, h);
+    ctx.kernels->pool_f32({rows, static_cast<int>(x.width), static_cast<int>(kh_), static_cast<int>(kw_),
+                           static_cast<int>(sh_), static_cast<int>(sw_), static_cast<int>(dh_), static_cast<int>(dw_),
+                           static_cast<int>(-pw_), out->row(c, n, 0), out->pitch, static_cast<int>(out->height),
+                           static_cast<int>(out->width), max_});
     if (max_) return;
     // Windows within the row share a divisor; those that reach past its ends have their own.
     const bool same = (divisor_ != 0) || (ph_ == 0 && pw_ == 0 && !ceil_mode_);
     const int64_t left = same ? 0 : std::min(ceil_div(pw_, sw_), out->width);
     const int64_t right = same ? out->width : std::clamp(floor_div(x.width + pw_ - kw_, sw_) + 1, left, out->width);
-    const auto within = static_cast<float>(divisor(h, left));
-    for (int64_t w = 0; w < left; ++w) y[w] /= static_cast<float>(divisor(h, w));
-    for (int64_t w = left; w < right; ++w) y[w] /= within;
-    for (int64_t w = right; w < out->width; ++w) y[w] /= static_cast<float>(divisor(h, w));
+    for (int64_t h = 0; h < out->height; ++h) {
+      float* y = out->row(c, n, h);
+      const auto within = static_cast<float>(divisor(h, left));
+      for (int64_t w = 0; w < left; ++w) y[w] /= static_cast<float>(divisor(h, w));
+      for (int64_t w = left; w < right; ++w) y[w] /= within;
+      for (int64_t w = right; w < out->width; ++w) y[w] /= static_cast<float>(divisor(h, w));
+    }
   }
 
   // Windows of varying size: the rows are reduced first, all columns at once; then the columns of each window.
-  void pool_row(const RunContext& ctx, int64_t c, int64_t n, int64_t h) const {
+  void pool_adaptive(const RunContext& ctx, int64_t c, int64_t n) const {
     const Node& x = *in[0];
-    const float* rows[kMaxWindowRows];
-    int count = 0;
-    const int64_t h0 = adaptive_ ? h * x.height / out->height : h * sh_ - ph_;
-    const int64_t h1 = adaptive_ ? ceil_div((h + 1) * x.height, out->height) : h0 + dh_ * (kh_ - 1) + 1;
-    const int64_t step = adaptive_ ? 1 : dh_;
-    float* y = out->row(c, n, h);
-    std::fill(y, y + out->width, neutral());
-    for (int64_t hi = h0; hi < h1; hi += step) {
-      if (hi < 0 || hi >= x.height) continue;
-      rows[count++] = x.row(c, n, hi);
-      if (count < kMaxWindowRows && hi + step < h1) continue;
-      fold(ctx, rows, count, y);
-      count = 0;
+    for (int64_t h = 0; h < out->height; ++h) {
+      const float* rows[kMaxWindowRows];
+      int count = 0;
+      const int64_t end = ceil_div((h + 1) * x.height, out->height);
+      float* y = out->row(c, n, h);
+      std::fill(y, y + out->width, neutral());
+      for (int64_t hi = h * x.height / out->height; hi < end; ++hi) {
+        rows[count++] = x.row(c, n, hi);
+        if (count < kMaxWindowRows && hi + 1 < end) continue;
+        fold(ctx, rows, count, y);
+        count = 0;
+      }
+      if (max_) continue;
+      for (int64_t w = 0; w < out->width; ++w) y[w] /= static_cast<float>(divisor(h, w));
     }
-    if (count > 0) fold(ctx, rows, count, y);
-    if (max_) return;
-    for (int64_t w = 0; w < out->width; ++w) y[w] /= static_cast<float>(divisor(h, w));
   }
 
   // Wide images are done in pieces that fit a small buffer.
   void fold(const RunContext& ctx, const float* const* rows, int count, float* y) const {
     float reduced[kBuffer];
     for (int64_t w = 0; w < out->width;) {
-      // With dilation the first column inside the image may lie behind that of the next window.
-      const int64_t from = adaptive_ ? columns(w).begin : std::max<int64_t>(w * sw_ - pw_, 0);
+      const int64_t from = columns(w).begin;
       int64_t w_end = w + 1;
       while (w_end < out->width && columns(w_end).end - from <= kBuffer) ++w_end;
-      const int64_t to = std::max(columns(w_end - 1).end, from);
+      const int64_t to = columns(w_end - 1).end;
       const float* shifted[kMaxWindowRows];
       for (int r = 0; r < count; ++r) shifted[r] = rows[r] + from;
-      // A window wider than the buffer (a global pool of a huge image) is folded piece by piece.
+      // A window wider than the buffer is folded piece by piece.
       for (int64_t at = from; at < to; at += kBuffer) {
         const int64_t piece = std::min(kBuffer, to - at);
         ctx.kernels->reduce_rows_f32({shifted, count, reduced, static_cast<int>(piece), max_});
@@ -220,32 +171,19 @@ class PoolOp : public Op {
 
   void fold_columns(const float* reduced, int64_t from, int64_t to, int64_t w, float* y) const {
     const Window window = columns(w);
-    const int64_t step = adaptive_ ? 1 : dw_;
-    int64_t i = window.begin;
-    if (i < from) i += round_up(from - i, step);
     const int64_t end = std::min(window.end, to);
     float acc = y[w];
-    if (max_) {
-      for (; i < end; i += step)
-        acc = reduced[i - from] > acc || std::isnan(reduced[i - from]) ? reduced[i - from] : acc;
-    } else {
-      // Eight sums, so that a long row (a global pool) does not wait for one chain of additions.
-      float sums[8] = {};
-      for (; i + 7 * step < end; i += 8 * step) {
-        for (int64_t u = 0; u < 8; ++u) sums[u] += reduced[i + u * step - from];
-      }
-      for (; i < end; i += step) acc += reduced[i - from];
-      acc += ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    for (int64_t i = std::max(window.begin, from); i < end; ++i) {
+      const float v = reduced[i - from];
+      if (!max_) acc += v;
+      else acc = v > acc || std::isnan(v) ? v : acc;
     }
     y[w] = acc;
   }
 
   Window columns(int64_t w) const {
     const int64_t width = in[0]->width;
-    if (adaptive_) return {w * width / out->width, ceil_div((w + 1) * width, out->width)};
-    const int64_t begin = w * sw_ - pw_;
-    const int64_t inside = begin < 0 ? begin + round_up(-begin, dw_) : begin;
-    return {inside, std::min(begin + dw_ * (kw_ - 1) + 1, width)};
+    return {w * width / out->width, ceil_div((w + 1) * width, out->width)};
   }
 
   int64_t divisor(int64_t h, int64_t w) const {
@@ -264,6 +202,7 @@ class PoolOp : public Op {
   }
 
   bool max_, adaptive_;
+  int64_t rows_read_ = 0;  // rows of the padded input, up to the last one read
   int64_t size_h_ = 0, size_w_ = 0;
   int64_t kh_ = 1, kw_ = 1, sh_ = 1, sw_ = 1, ph_ = 0, pw_ = 0, dh_ = 1, dw_ = 1, divisor_ = 0;
   bool ceil_mode_ = false, count_pad_ = false;

@@ -5,32 +5,26 @@
 
 namespace pyrt {
 
-namespace {
-
-// dst[i*di + t*dt] = src[i*si + t*st]: in blocks, so that between transposed arrays the cache lines of both are used up
-// before they leave L1.
-void copy_plane(int64_t ni, int64_t nt, float* dst, int64_t di, int64_t dt, const float* src, int64_t si, int64_t st) {
-  constexpr int64_t kBlock = 16;
-  for (int64_t i0 = 0; i0 < ni; i0 += kBlock) {
-    const int64_t i1 = std::min(i0 + kBlock, ni);
-    for (int64_t t0 = 0; t0 < nt; t0 += kBlock) {
-      const int64_t t1 = std::min(t0 + kBlock, nt);
-      for (int64_t t = t0; t < t1; ++t) {
-        for (int64_t i = i0; i < i1; ++i) dst[i * di + t * dt] = src[i * si + t * st];
-      }
-    }
-  }
-}
-
-}  // namespace
-
 // The two innermost loops are the dimension whose neighbours are nearest in dst and, if another, that in src.
-void copy_strided(int rank, const int64_t* dims, float* dst, const int64_t* dst_strides, const float* src,
-                  const int64_t* src_strides) {
+void copy_strided(const Kernels& kernels, int rank, const int64_t* all_dims, float* dst, const int64_t* all_dst_strides,
+                  const float* src, const int64_t* all_src_strides) {
+  // Neighbouring dimensions that are one run in both arrays are one dimension.
+  int64_t dims[kRankMax], dst_strides[kRankMax], src_strides[kRankMax];
+  int merged = 0;
+  for (int d = 0; d < rank; ++d) {
+    if (all_dims[d] == 1) continue;
+    const int last = merged - 1;
+    const bool joins = merged > 0 && dst_strides[last] == all_dims[d] * all_dst_strides[d] &&
+                       src_strides[last] == all_dims[d] * all_src_strides[d];
+    const int to = joins ? last : merged++;
+    dims[to] = joins ? dims[to] * all_dims[d] : all_dims[d];
+    dst_strides[to] = all_dst_strides[d];
+    src_strides[to] = all_src_strides[d];
+  }
+  rank = merged;
   int order[kRankMax];
   int n = 0;
   for (int d = 0; d < rank; ++d) {
-    if (dims[d] == 1) continue;
     int at = n++;
     for (; at > 0 && dst_strides[order[at - 1]] < dst_strides[d]; --at) order[at] = order[at - 1];
     order[at] = d;
@@ -53,8 +47,14 @@ void copy_strided(int rank, const int64_t* dims, float* dst, const int64_t* dst_
   const int64_t count = dims[inner], ds = dst_strides[inner], ss = src_strides[inner];
   int64_t at[kRankMax] = {};
   for (;;) {
-    if (across >= 0) {
-      copy_plane(count, dims[across], dst, ds, dst_strides[across], src, ss, src_strides[across]);
+    if (across >= 0 && ds == 1 && src_strides[across] == 1) {
+      kernels.transpose_f32({src, ss, count, dims[across], dst, dst_strides[across]});
+    } else if (across >= 0) {
+      for (int64_t i = 0; i < count; ++i) {
+        for (int64_t k = 0; k < dims[across]; ++k) {
+          dst[i * ds + k * dst_strides[across]] = src[i * ss + k * src_strides[across]];
+        }
+      }
     } else if (ds == 1 && ss == 1) {
       std::memcpy(dst, src, static_cast<size_t>(count) * sizeof(float));
     } else {
@@ -76,10 +76,10 @@ void copy_strided(int rank, const int64_t* dims, float* dst, const int64_t* dst_
 
 namespace {
 
-void copy_node(const Node& dst, const float* src, const int64_t* src_strides) {
+void copy_node(const Kernels& kernels, const Node& dst, const float* src, const int64_t* src_strides) {
   int64_t strides[kRankMax];
   dst.strides(strides);
-  copy_strided(dst.rank, dst.dims, dst.data, strides, src, src_strides);
+  copy_strided(kernels, dst.rank, dst.dims, dst.data, strides, src, src_strides);
 }
 
 class ConcatOp : public Op {
@@ -107,7 +107,7 @@ class ConcatOp : public Op {
       channel += in[i]->channels;
     }
   }
-  void run(const RunContext&) override {
+  void run(const RunContext& ctx) override {
     if (axis_ != out->axis && out->mask) out->clear(0, out->channels);
     int64_t strides[kRankMax], from[kRankMax], at = 0, channel = 0;
     out->strides(strides);
@@ -116,7 +116,7 @@ class ConcatOp : public Op {
       if (!placed_[i]) {
         if (axis_ == out->axis && out->mask) out->clear(channel, channel + x.channels);
         x.strides(from);
-        copy_strided(x.rank, x.dims, out->data + at * strides[axis_], strides, x.data, from);
+        copy_strided(*ctx.kernels, x.rank, x.dims, out->data + at * strides[axis_], strides, x.data, from);
       }
       at += x.dims[axis_];
       channel += x.channels;
@@ -151,14 +151,14 @@ class SliceOp : public Op {
   void constrain(Layout* layout) override {
     view_ = axis_ == out->axis && step_ == 1 && layout->place(out, in[0], start_);
   }
-  void run(const RunContext&) override {
+  void run(const RunContext& ctx) override {
     if (view_) return;
     if (out->mask) out->clear(0, out->channels);
     int64_t strides[kRankMax];
     in[0]->strides(strides);
     const float* src = in[0]->data + start_ * strides[axis_];
     strides[axis_] *= step_;
-    copy_node(*out, src, strides);
+    copy_node(*ctx.kernels, *out, src, strides);
   }
 
  private:
@@ -192,13 +192,13 @@ class PermuteOp : public Op {
     }
     view_ = layout->place(out, in[0], 0);
   }
-  void run(const RunContext&) override {
+  void run(const RunContext& ctx) override {
     if (view_) return;
     if (out->mask) out->clear(0, out->channels);
     int64_t strides[kRankMax], permuted[kRankMax];
     in[0]->strides(strides);
     for (int d = 0; d < out->rank; ++d) permuted[d] = strides[perm_[d]];
-    copy_node(*out, in[0]->data, permuted);
+    copy_node(*ctx.kernels, *out, in[0]->data, permuted);
   }
 
  private:
@@ -299,16 +299,16 @@ class PadOp : public Op {
     set_out(in[0]->rank, dims);
     return {};
   }
-  void run(const RunContext&) override {
+  void run(const RunContext& ctx) override {
     int64_t to[kRankMax], from[kRankMax];
     const int64_t still[kRankMax] = {};
     out->strides(to);
     in[0]->strides(from);
     if (out->mask) out->clear(0, out->channels);
-    copy_strided(out->rank, out->dims, out->data, to, &value_, still);
+    copy_strided(*ctx.kernels, out->rank, out->dims, out->data, to, &value_, still);
     int64_t corner = 0;
     for (int d = 0; d < out->rank; ++d) corner += before_[d] * to[d];
-    copy_strided(in[0]->rank, in[0]->dims, out->data + corner, to, in[0]->data, from);
+    copy_strided(*ctx.kernels, in[0]->rank, in[0]->dims, out->data + corner, to, in[0]->data, from);
   }
 
  private:
@@ -327,11 +327,11 @@ class ConstantOp : public Op {
     set_out(static_cast<int>(spec().attr_count), dims);
     return {};
   }
-  void run(const RunContext&) override {
+  void run(const RunContext& ctx) override {
     if (out->mask) out->clear(0, out->channels);
     int64_t strides[kRankMax], step = 1;
     for (int d = out->rank - 1; d >= 0; --d) strides[d] = step, step *= out->dims[d];
-    copy_node(*out, spec().weights[0]->values, strides);
+    copy_node(*ctx.kernels, *out, spec().weights[0]->values, strides);
   }
 };
 

@@ -40,6 +40,7 @@ Status Plan::make(const Model& model, const std::vector<Array>& inputs, std::uni
   PYRT_RETURN_IF_ERROR(p->infer(inputs));
   p->constrain();
   PYRT_RETURN_IF_ERROR(p->assign_grids());
+  p->assign_external();
   PYRT_RETURN_IF_ERROR(p->assign_memory());
   PYRT_RETURN_IF_ERROR(p->prepare());
   *plan = std::move(p);
@@ -203,6 +204,48 @@ Status Plan::assign_grids() {
   return {};
 }
 
+// Inputs and outputs whose layout can be that of the caller's arrays are not copied.
+void Plan::assign_external() {
+  const auto fits = [this](const Node& n) {
+    if (n.storage || n.shared || n.mask) return false;
+    for (const auto& other : nodes_) {
+      if (other->storage == &n) return false;
+    }
+    int64_t have[kRankMax], want[kRankMax];
+    Node tight;
+    tight.set_shape(n.rank, n.dims, n.axis);
+    tight.pitch = n.pitch, tight.image = n.image, tight.plane = n.cols;
+    tight.strides(have);
+    tight.logical_strides(want);
+    for (int d = 0; d < n.rank; ++d) {
+      if (n.dims[d] > 1 && have[d] != want[d]) return false;
+    }
+    return true;
+  };
+  const auto set = [](Node* n) {
+    n->external = true;
+    n->front = 0;
+    n->plane = n->cols;
+  };
+  for (uint32_t v : model_.inputs()) {
+    Node* n = nodes_[v].get();
+    bool exact = fits(*n);
+    int readers = 0;
+    for (const auto& op : ops_) {
+      const int reads = static_cast<int>(std::count(op->in.begin(), op->in.end(), n));
+      readers += reads;
+      exact = exact && (reads == 0 || op->exact(*n));
+    }
+    if (exact && readers == n->consumers) set(n);
+  }
+  for (const auto& op : ops_) {
+    Node* n = op->out;
+    const auto& outputs = model_.outputs();
+    const bool output = std::any_of(outputs.begin(), outputs.end(), [&](uint32_t v) { return nodes_[v].get() == n; });
+    if (output && n->consumers == 1 && fits(*n) && op->exact(*n)) set(n);
+  }
+}
+
 Status Plan::assign_memory() {
   const int ops = static_cast<int>(ops_.size());
   std::map<Node*, std::pair<int, int>> lifetime;
@@ -219,6 +262,9 @@ Status Plan::assign_memory() {
   for (uint32_t v : model_.outputs()) use(nodes_[v].get(), ops);
   const size_t values = model_.values().size();
   for (size_t i = 0; i < scratch_op_.size(); ++i) use(nodes_[values + i].get(), scratch_op_[i]);
+  for (uint32_t v : model_.inputs()) {
+    if (nodes_[v]->external) lifetime.erase(nodes_[v].get());
+  }
   for (const auto& [root, life] : lifetime) {
     const auto bytes = static_cast<size_t>(root->plane * root->channels) * sizeof(float) + kSlack;
     buffers_.push_back(
@@ -256,8 +302,16 @@ Status Plan::prepare() {
   return {};
 }
 
-void Plan::bind(uint8_t* arena) {
+void Plan::bind(uint8_t* arena, const std::vector<Array>& inputs, const std::vector<float*>& outputs) {
   for (const Buffer& b : buffers_) b.root->data = reinterpret_cast<float*>(arena + b.offset) + b.root->front;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    Node* n = nodes_[model_.inputs()[i]].get();
+    if (n->external) n->data = const_cast<float*>(inputs[i].data);  // no op writes over it
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    Node* n = nodes_[model_.outputs()[i]].get();
+    if (n->external) n->data = outputs[i];
+  }
   for (const auto& n : nodes_) {
     if (n->storage) n->data = n->storage->row(n->channel);
   }

@@ -15,7 +15,8 @@ class Plan : public Layout {
   static Status make(const Model& model, const std::vector<Array>& inputs, std::unique_ptr<Plan>* plan);
 
   bool fits(const std::vector<Array>& inputs) const;
-  void bind(uint8_t* arena);
+  // Places all activations; an external one lies in the caller's array where there is one. `outputs` may be empty.
+  void bind(uint8_t* arena, const std::vector<Array>& inputs, const std::vector<float*>& outputs);
 
   size_t arena_bytes() const { return arena_bytes_; }  // activations and per-thread scratch
   size_t table_bytes() const { return table_bytes_; }  // offset tables and masks
@@ -34,6 +35,7 @@ class Plan : public Layout {
   Status infer(const std::vector<Array>& inputs);
   void constrain();
   Status assign_grids();
+  void assign_external();
   Status assign_memory();
   Status prepare();
   static Node* grid_of(Node* n);

@@ -8,9 +8,27 @@ namespace {
 
 constexpr size_t kPlans = 8;  // shapes remembered per session
 
-void logical_strides(int rank, const int64_t* dims, int64_t* strides) {
-  int64_t step = 1;
-  for (int d = rank - 1; d >= 0; --d) strides[d] = step, step *= dims[d];
+// Copies between a caller's array and a node, in parts of its channels.
+void copy_value(const RunContext& ctx, const Node& n, float* array, bool into_node) {
+  int64_t inside[kRankMax], outside[kRankMax];
+  n.strides(inside);
+  n.logical_strides(outside);
+  ctx.parallel(2 * n.elements(), [&](int part, int parts) {
+    int64_t dims[kRankMax], first = 0;
+    std::copy(n.dims, n.dims + n.rank, dims);
+    if (n.axis >= 0) {
+      first = n.channels * part / parts;
+      dims[n.axis] = n.channels * (part + 1) / parts - first;
+      if (dims[n.axis] == 0) return;
+      if (into_node && n.mask) n.clear(first, first + dims[n.axis]);
+    } else if (part > 0) {
+      return;
+    }
+    float* node = n.data + (n.axis >= 0 ? first * inside[n.axis] : 0);
+    float* other = array + (n.axis >= 0 ? first * outside[n.axis] : 0);
+    if (into_node) copy_strided(*ctx.kernels, n.rank, dims, node, inside, other, outside);
+    else copy_strided(*ctx.kernels, n.rank, dims, other, outside, node, inside);
+  });
 }
 
 }  // namespace
@@ -30,7 +48,7 @@ Status Session::plan(const std::vector<Array>& inputs) {
   return {};
 }
 
-Status Session::run(const std::vector<Array>& inputs, std::vector<OpTime>* times) {
+Status Session::run(const std::vector<Array>& inputs, const std::vector<float*>& outputs, std::vector<OpTime>* times) {
   PYRT_RETURN_IF_ERROR(plan(inputs));
   if (current_->arena_bytes() > arena_size_) {
     arena_.reset();
@@ -41,21 +59,17 @@ Status Session::run(const std::vector<Array>& inputs, std::vector<OpTime>* times
       return {Code::kOutOfMemory, "no memory for an activation arena of " + std::to_string(wanted) + " bytes"};
     }
   }
-  current_->bind(arena_.get());
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const Node& n = current_->value(model_.inputs()[i]);
-    int64_t strides[kRankMax], from[kRankMax];
-    n.strides(strides);
-    logical_strides(n.rank, n.dims, from);
-    if (n.mask) n.clear(0, n.channels);
-    copy_strided(n.rank, n.dims, n.data, strides, inputs[i].data, from);
-  }
+  current_->bind(arena_.get(), inputs, outputs);
   RunContext ctx;
   ctx.kernels = &model_.kernels();
   ctx.scratch = arena_.get() + current_->scratch_offset();
   ctx.scratch_size = current_->scratch_size();
   ThreadPool* pool = model_.try_lock_pool();
   ctx.pool = pool && pool->threads() > 1 ? pool : nullptr;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Node& n = current_->value(model_.inputs()[i]);
+    if (!n.external) copy_value(ctx, n, const_cast<float*>(inputs[i].data), true);
+  }
   using Clock = std::chrono::steady_clock;
   for (const auto& op : current_->ops()) {
     if (!times) {
@@ -65,6 +79,10 @@ Status Session::run(const std::vector<Array>& inputs, std::vector<OpTime>* times
     const auto start = Clock::now();
     op->run(ctx);
     times->push_back({op.get(), std::chrono::duration<double, std::milli>(Clock::now() - start).count()});
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const Node& n = current_->value(model_.outputs()[i]);
+    if (n.data != outputs[i]) copy_value(ctx, n, outputs[i], false);
   }
   if (pool) model_.unlock_pool();
   return {};
@@ -77,10 +95,9 @@ std::vector<int64_t> Session::output_dims(size_t i) const {
 
 void Session::read_output(size_t i, float* dst) const {
   const Node& n = current_->value(model_.outputs()[i]);
-  int64_t strides[kRankMax], to[kRankMax];
-  n.strides(strides);
-  logical_strides(n.rank, n.dims, to);
-  copy_strided(n.rank, n.dims, dst, to, n.data, strides);
+  RunContext ctx;
+  ctx.kernels = &model_.kernels();
+  copy_value(ctx, n, dst, false);
 }
 
 }  // namespace pyrt

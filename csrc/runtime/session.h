@@ -20,10 +20,12 @@ class Session {
 
   // Plans (or finds the plan) for these shapes without running it.
   Status plan(const std::vector<Array>& inputs);
-  // Runs the planned shapes; `times`, if given, receives the time of every op.
-  Status run(const std::vector<Array>& inputs, std::vector<OpTime>* times = nullptr);
+  // Runs on these inputs. `outputs`: an array for each output, of its planned size; or empty, to read them afterwards.
+  // `times`, if given, receives the time of every op.
+  Status run(const std::vector<Array>& inputs, const std::vector<float*>& outputs = {},
+             std::vector<OpTime>* times = nullptr);
 
-  // Of the last run. `output_dims` and `read_output` count outputs in call order.
+  // Of the last plan or run. `output_dims` and `read_output` count outputs in call order.
   std::vector<int64_t> output_dims(size_t i) const;
   void read_output(size_t i, float* dst) const;
   const Plan& current() const { return *current_; }

@@ -1,6 +1,7 @@
 // Holds one kernel against an oracle: kernel_test --list prints the kernels, kernel_test NAME sweeps one.
 // Exit code 0: right; 1: wrong; 77: this processor cannot run it.
 #include "decoding.h"
+#include "planes.h"
 #include "pointwise.h"
 #include "products.h"
 
@@ -30,9 +31,16 @@ const Family kFamilies[] = {
     {"pack_rows_f32", [](void (*k)()) { test_pack_rows(cast<pyrt::PackRowsFn>(k)); }},
     {"csr_f32_dot", [](void (*k)()) { test_csr_dot(cast<pyrt::CsrDotFn>(k)); }},
     {"depthwise_f32", [](void (*k)()) { test_depthwise(cast<pyrt::DepthwiseFn>(k)); }},
+    {"copy_rows_f32", [](void (*k)()) { test_copy_rows(cast<pyrt::CopyRowsFn>(k)); }},
+    {"winograd_input_f32", [](void (*k)()) { test_winograd_input(cast<pyrt::WinogradInputFn>(k)); }},
+    {"winograd_weights_f32", [](void (*k)()) { test_winograd_weights(cast<pyrt::WinogradWeightsFn>(k)); }},
+    {"winograd_output_f32", [](void (*k)()) { test_winograd_output(cast<pyrt::WinogradOutputFn>(k)); }},
     {"affine_f32", [](void (*k)()) { test_affine(cast<pyrt::AffineFn>(k)); }},
     {"binary_f32", [](void (*k)()) { test_binary(cast<pyrt::BinaryFn>(k)); }},
     {"reduce_rows_f32", [](void (*k)()) { test_reduce_rows(cast<pyrt::ReduceRowsFn>(k)); }},
+    {"pool_f32", [](void (*k)()) { test_pool(cast<pyrt::PoolFn>(k)); }},
+    {"sum_f32", [](void (*k)()) { test_sum(cast<pyrt::SumFn>(k)); }},
+    {"transpose_f32", [](void (*k)()) { test_transpose(cast<pyrt::TransposeFn>(k)); }},
     {"expand_cols_u8", [](void (*k)()) { test_expand_cols<uint8_t>(cast<pyrt::ExpandColsFn>(k)); }},
     {"expand_cols_u16", [](void (*k)()) { test_expand_cols<uint16_t>(cast<pyrt::ExpandColsFn>(k)); }},
     {"expand_index_f32", [](void (*k)()) { test_expand_index(cast<pyrt::ExpandIndexFn>(k)); }},

@@ -1,4 +1,4 @@
-// Sweeps of the families that compute W X: gemm, csr, depthwise, with and without the rest of a layer.
+// Sweeps of the families that compute W X: gemm and csr, with and without the rest of a layer.
 #pragma once
 
 #include <memory>
@@ -460,25 +460,4 @@ inline void test_csr_dot(pyrt::CsrDotFn fn) {
     }
     y.check_gaps(tail.epilogue().mask);
   });
-}
-
-inline void test_depthwise(pyrt::DepthwiseFn fn) {
-  const auto run = [&](int, int taps, int cols, const Finish& finish, bool specials) {
-    if (taps > 130) taps = 9;
-    what = "taps " + std::to_string(taps) + " cols " + std::to_string(cols);
-    Guarded<float> w(static_cast<size_t>(taps));
-    rng.fill(w);
-    Columns x(taps, cols, specials);
-    Output y(1, cols, writable_columns(cols <= pyrt::kFewColumns, cols), rng.below(20));
-    const Tail tail(finish, y);
-    fn({w.data(), x.off(), taps, x.x(), y.data(), cols, tail.epilogue()});
-    for (int c = 0; c < cols; ++c) {
-      Sum sum;
-      for (int t = 0; t < taps; ++t) sum.add(w[static_cast<size_t>(t)], x.x()[x.off()[t] + c]);
-      tail.check(y, 0, c, sum);
-    }
-    y.check_gaps(tail.epilogue().mask);
-  };
-  sweep_layers(false, run);
-  sweep_layers(true, run);
 }

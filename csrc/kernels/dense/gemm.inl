@@ -78,6 +78,26 @@ inline void gemm(const GemmArgs& a) {
   }
 }
 
+// One column whose rows are neighbours in y: its epilogue is a vector over the rows of the panel, too.
+template <class V, int U>
+inline void finish_column(const GemmArgs& a, int c0, const typename V::reg (&acc)[U][1][kPanel / V::width]) {
+  const Epilogue& e = a.epilogue;
+#pragma GCC unroll 2
+  for (int h = 0; h < kPanel / V::width; ++h) {
+    const int r = h * V::width, n = a.rows - r;
+    auto sum = acc[0][0][h];
+#pragma GCC unroll 8
+    for (int u = 1; u < U; ++u) sum = V::add(sum, acc[u][0][h]);
+    if (!a.first) sum = V::add(sum, V::load_first(a.y + c0 + r, n));
+    if (e.scale) sum = V::mul(sum, V::load_first(e.scale + r, n));
+    if (e.bias) sum = V::add(sum, V::load_first(e.bias + r, n));
+    if (e.residual) sum = V::add(sum, V::load_first(e.residual + c0 + r, n));
+    if (e.act.code == Act::kClamp) sum = vclamp<V>(sum, e.act.p0, e.act.p1);
+    else if (e.act.code != Act::kNone) sum = apply_act<V>(e.act, sum);
+    V::store_first(a.y + c0 + r, sum, n);
+  }
+}
+
 // N columns (1..8): x is broadcast and the vector runs over the panel's 16 rows; U sums hide the latency of the FMA. W
 // is float, or uint16_t for f16 weights, which are widened as they are loaded.
 template <class V, class W, int N, int U>
@@ -112,6 +132,9 @@ inline void gemm_few_tile(const GemmArgs& a, int c0) {
 #pragma GCC unroll 2
       for (int h = 0; h < H; ++h) acc[0][n][h] = V::fma(xn, V::load(w + h * V::width), acc[0][n][h]);
     }
+  }
+  if constexpr (N == 1) {
+    if (a.last && a.y_stride == 1 && !a.epilogue.mask) return finish_column<V, U>(a, c0, acc);
   }
   float sums[N][kPanel];
 #pragma GCC unroll 8

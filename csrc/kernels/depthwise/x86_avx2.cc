@@ -9,7 +9,7 @@
 
 namespace pyrt {
 
-void depthwise_f32_1x32__avx2(const DepthwiseArgs& a) { depthwise<Avx2>(a); }
+void depthwise_f32_4x16__avx2(const DepthwiseArgs& a) { depthwise<Avx2>(a); }
 
 }  // namespace pyrt
 

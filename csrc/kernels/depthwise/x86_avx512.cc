@@ -9,7 +9,7 @@
 
 namespace pyrt {
 
-void depthwise_f32_1x64__avx512(const DepthwiseArgs& a) { depthwise<Avx512>(a); }
+void depthwise_f32_4x32__avx512(const DepthwiseArgs& a) { depthwise<Avx512>(a); }
 
 }  // namespace pyrt
 

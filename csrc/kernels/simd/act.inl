@@ -3,35 +3,22 @@
 
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/kernels.h"
 
 namespace pyrt {
 namespace {
 
-// exp by 2^n * exp(r), |r| <= ln(2)/2, with the minimax polynomial of Cephes' expf; about 1 ulp, right at 0 and inf.
+// e^(sign * x) for sign 1 or -1, to about 1 ulp, right at 0 and inf.
 template <class V>
-inline typename V::reg vexp(typename V::reg x) {
-  x = V::min(V::set1(89.0f), V::max(V::set1(-104.0f), x));
-  const auto n = V::round(V::mul(x, V::set1(1.44269504f)));
-  auto r = V::fma(n, V::set1(-0.693359375f), x);
-  r = V::fma(n, V::set1(2.12194440e-4f), r);
-  auto p = V::set1(1.9875691500e-4f);
-  p = V::fma(p, r, V::set1(1.3981999507e-3f));
-  p = V::fma(p, r, V::set1(8.3334519073e-3f));
-  p = V::fma(p, r, V::set1(4.1665795894e-2f));
-  p = V::fma(p, r, V::set1(1.6666665459e-1f));
-  p = V::fma(p, r, V::set1(5.0000001201e-1f));
-  p = V::add(V::fma(p, V::mul(r, r), r), V::set1(1.0f));
-  // In two halves, so that neither factor leaves the range of normal numbers.
-  const auto half = V::round(V::mul(n, V::set1(0.5f)));
-  return V::mul(V::mul(p, V::pow2(half)), V::pow2(V::sub(n, half)));
+inline typename V::reg vexp(typename V::reg x, float sign = 1.0f) {
+  return V::exp(V::min(V::set1(sign > 0 ? 89.0f : 104.0f), V::max(V::set1(sign > 0 ? -104.0f : -89.0f), x)), sign);
 }
 
 template <class V>
 inline typename V::reg vsigmoid(typename V::reg x) {
-  const auto one = V::set1(1.0f);
-  return V::div(one, V::add(one, vexp<V>(V::sub(V::zero(), x))));
+  return V::reciprocal(V::add(V::set1(1.0f), vexp<V>(x, -1.0f)));
 }
 
 // Cephes' tanhf: an odd polynomial near 0, where 1 - 2/(e^2x + 1) would cancel.
@@ -136,12 +123,17 @@ __attribute__((noinline)) typename V::reg apply_act(const Activation& act, typen
 template <class V>
 __attribute__((noinline)) void apply_act(const Activation& act, float* y, ptrdiff_t stride, int rows, int vectors,
                                          const uint8_t* mask) {
-  with_act<V>(act, [&](const auto& f) {
-    for (int r = 0; r < rows; ++r) {
-      for (int v = 0; v < vectors; ++v) {
-        float* p = y + r * stride + v * V::width;
+  with_act<V>(act, [=](const auto& f) {
+    // Locals: what lies in the closure would be loaded again after every store.
+    float* row = y;
+    const ptrdiff_t step = stride;
+    const int n = vectors;
+    const uint8_t* const bits = mask;
+    for (int r = rows; r > 0; --r, row += step) {
+      for (int v = 0; v < n; ++v) {
+        float* p = row + v * V::width;
         const auto value = f(V::load(p));
-        V::store(p, mask ? V::apply_mask(V::load_mask(mask, v * V::width), value) : value);
+        V::store(p, bits ? V::apply_mask(V::load_mask(bits, v * V::width), value) : value);
       }
     }
   });
@@ -170,12 +162,17 @@ class RowStore {
     if (residual_) sum = V::add(sum, V::load(residual_ + col));
     return slow_ ? sum : clamp_and_mask(sum, col);
   }
-  bool slow() const { return slow_; }
-  // All of the epilogue, for the first n columns of a vector: reads no residual past them.
-  typename V::reg finish_first(typename V::reg sum, int64_t col, int n) const {
+  // The same for the first n columns of a vector: reads no residual past them.
+  typename V::reg finish_sum(typename V::reg sum, int64_t col, int n) const {
     sum = V::fma(sum, scale_, bias_);
     if (residual_) sum = V::add(sum, V::load_first(residual_ + col, n));
-    return clamp_and_mask(slow_ ? apply_act<V>(act_, sum) : sum, col);
+    return slow_ ? sum : clamp_and_mask(sum, col);
+  }
+  bool slow() const { return slow_; }
+  // All of the epilogue for the first n columns.
+  typename V::reg finish_first(typename V::reg sum, int64_t col, int n) const {
+    sum = finish_sum(sum, col, n);
+    return slow_ ? clamp_and_mask(apply_act<V>(act_, sum), col) : sum;
   }
 
  private:

@@ -19,6 +19,8 @@ struct Avx2 {
   static reg load(const uint16_t* f16) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(f16)));
   }
+  // From here on the value is in a register.
+  static void pin(reg& v) { asm("" : "+x"(v)); }
   static void store(float* p, reg v) { _mm256_storeu_ps(p, v); }
   // Four floats, repeated; and float j of the four in every lane.
   static reg load4(const float* p) { return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)); }
@@ -41,17 +43,63 @@ struct Avx2 {
     return _mm256_or_ps(_mm256_andnot_ps(bit, magnitude), _mm256_and_ps(bit, sign));
   }
   static reg round(reg a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // 2^n for whole n in [-126, 127].
-  static reg pow2(reg n) {
-    const __m256i i = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(i, 23));
+  // e^(sign * x) for x in [-104, 104]: 2^n * e^r, |r| <= ln(2)/2, with the minimax polynomial of Cephes' expf.
+  static reg exp(reg x, float sign) {
+    const reg n = round(mul(x, set1(sign * 1.44269504f)));
+    reg r = fma(n, set1(-0.693359375f), mul(x, set1(sign)));
+    r = fma(n, set1(2.12194440e-4f), r);
+    reg p = set1(1.9875691500e-4f);
+    p = fma(p, r, set1(1.3981999507e-3f));
+    p = fma(p, r, set1(8.3334519073e-3f));
+    p = fma(p, r, set1(4.1665795894e-2f));
+    p = fma(p, r, set1(1.6666665459e-1f));
+    p = fma(p, r, set1(5.0000001201e-1f));
+    p = add(fma(p, mul(r, r), r), set1(1.0f));
+    // In two halves, so that neither factor leaves the range of normal numbers.
+    const __m256i exponent = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(exponent, 1);
+    return mul(mul(p, pow2(half)), pow2(_mm256_sub_epi32(exponent, half)));
   }
+  static reg pow2(__m256i n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+  }
+  // 1 / a for a >= 1.
+  static reg reciprocal(reg a) { return div(set1(1.0f), a); }
   // a > b ? x : y
   static reg select_gt(reg a, reg b, reg x, reg y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
 
   // a where it is NaN, else b.
   static reg nan_or(reg a, reg b) { return _mm256_blendv_ps(b, a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
 
+  // Elements 0, 2, 4... of a, then of b.
+  static reg even(reg a, reg b) {
+    const __m256d lanes = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(lanes, 0xd8));
+  }
+  // Elements 1, 3, 5... of a, then of b.
+  static reg odd(reg a, reg b) {
+    const __m256d lanes = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(lanes, 0xd8));
+  }
+  // Transposes every 4x4 block: element i of 128-bit lane b of r[q] goes to element q of lane b of r[i], i and q < 4.
+  static void transpose4(reg* r) {
+    const reg a = _mm256_unpacklo_ps(r[0], r[1]), b = _mm256_unpackhi_ps(r[0], r[1]);
+    const reg c = _mm256_unpacklo_ps(r[2], r[3]), d = _mm256_unpackhi_ps(r[2], r[3]);
+    r[0] = _mm256_shuffle_ps(a, c, 0x44);
+    r[1] = _mm256_shuffle_ps(a, c, 0xee);
+    r[2] = _mm256_shuffle_ps(b, d, 0x44);
+    r[3] = _mm256_shuffle_ps(b, d, 0xee);
+  }
+  // Row i of a square becomes its column i.
+  static void transpose(reg (&r)[8]) {
+    transpose4(r);
+    transpose4(r + 4);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const reg low = r[i], high = r[4 + i];
+      r[i] = _mm256_permute2f128_ps(low, high, 0x20);
+      r[4 + i] = _mm256_permute2f128_ps(low, high, 0x31);
+    }
+  }
   static mask load_mask(const uint8_t* bits, int64_t col) {
     const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits[col / 8]), bit), bit);
@@ -60,7 +108,17 @@ struct Avx2 {
   static mask first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
+  // Lanes i for which 0 <= col + i < width.
+  static mask inside(int col, int width) {
+    const __m256i at = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(col));
+    return _mm256_andnot_si256(_mm256_srai_epi32(at, 31), _mm256_cmpgt_epi32(_mm256_set1_epi32(width), at));
+  }
+  static reg load_masked(const float* p, mask m) { return _mm256_maskload_ps(p, m); }
+  static reg load_or(const float* p, mask m, reg other) {
+    return _mm256_blendv_ps(other, _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m));
+  }
   static reg load_first(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
+  static void store_masked(float* p, reg v, mask m) { _mm256_maskstore_ps(p, m, v); }
   static void store_first(float* p, reg v, int n) { _mm256_maskstore_ps(p, first(n), v); }
   // A bit for each of the first n <= 8 integers that is below `bound`.
   static uint32_t below(const int32_t* p, int n, int32_t bound) {

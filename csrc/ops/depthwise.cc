@@ -1,0 +1,174 @@
+// Depthwise conv2d, plane by plane. Its padding is a table of row pointers and masked columns, so that no other op has
+// to leave room for it, and a stride is taken as the rows are loaded.
+#include <algorithm>
+#include <cstring>
+
+#include "ops/conv_shape.h"
+#include "ops/op.h"
+
+namespace pyrt {
+namespace {
+
+constexpr int64_t kMaxTaps = 1024;
+class DepthwiseOp : public Op {
+ public:
+  explicit DepthwiseOp(const OpSpec& spec) : Op(spec), w_(*spec.weights[0]) {
+    Attrs attrs(spec);
+    act_ = attrs.act();
+    bias_ = spec.weights.size() > 1 ? spec.weights[1]->values : nullptr;
+    scale_ = spec.weights.size() > 2 ? spec.weights[2]->values : nullptr;
+    shape_.read(&attrs);
+  }
+
+  Status infer() override {
+    const Node& x = *in[0];
+    if (x.channels != w_.groups) {
+      return error("expects " + std::to_string(w_.groups) + " channels, its input has " + std::to_string(x.channels));
+    }
+    const int64_t dims[4] = {x.images, w_.rows, shape_.out_height(x.height), shape_.out_width(x.width)};
+    if (dims[2] < 1 || dims[3] < 1) {
+      return error("an input of " + std::to_string(x.height) + "x" + std::to_string(x.width) +
+                   " is smaller than the kernel");
+    }
+    set_out(4, dims);
+    if (in.size() > 1 && !in[1]->same_dims(*out)) return error("its residual input has another shape");
+    return {};
+  }
+
+  void constrain(Layout* layout) override {
+    if (in.size() > 1) layout->share_grid(in[1], out);
+  }
+
+  Status prepare(size_t* table_bytes, size_t* scratch_size) override {
+    const bool dense = shape_.kh == shape_.kw && shape_.dh == 1 && shape_.dw == 1;
+    pruned_ = has_zeros();
+    square_ = dense ? static_cast<int>(shape_.kh) : 0;
+    tap_row_.clear();
+    tap_col_.clear();
+    for (int64_t i = 0; i < shape_.kh; ++i) {
+      for (int64_t j = 0; j < shape_.kw; ++j) {
+        tap_row_.push_back(static_cast<int32_t>(i * shape_.dh));
+        tap_col_.push_back(static_cast<int32_t>(j * shape_.dw - shape_.pad.left));
+      }
+    }
+    rows_read_ = (out->height - 1) * shape_.sh + (shape_.kh - 1) * shape_.dh + 1;
+    *table_bytes += 2 * tap_row_.size() * sizeof(int32_t);
+    *scratch_size = std::max(*scratch_size, zeros_bytes() + static_cast<size_t>(rows_read_) * sizeof(float*));
+    return {};
+  }
+
+  bool exact(const Node&) const override { return true; }
+
+  int64_t flops() const override { return 2 * shape_.taps() * out->elements(); }
+  int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
+  const char* kernel(const Kernels& k) const override { return k.depthwise_f32_name; }
+
+  void run(const RunContext& ctx) override {
+    ctx.parallel((shape_.taps() + 4) * out->elements(), [&](int part, int parts) {
+      uint8_t* scratch = ctx.thread_scratch(part);
+      float* zeros = reinterpret_cast<float*>(scratch);
+      const float** rows = reinterpret_cast<const float**>(scratch + zeros_bytes());
+      std::memset(zeros, 0, zeros_bytes());
+      std::fill(rows, rows + rows_read_, zeros);
+      const int64_t multiplier = w_.rows_per_group(), end = w_.groups * (part + 1) / parts;
+      for (int64_t c = w_.groups * part / parts; c < end; ++c) {
+        if (out->mask) out->clear(c * multiplier, (c + 1) * multiplier);
+        for (int64_t n = 0; n < out->images; ++n) run_plane(ctx, c, n, rows);
+      }
+    });
+  }
+
+ private:
+  size_t zeros_bytes() const { return static_cast<size_t>(round_up(in[0]->width * 4, 64)); }
+
+  void run_plane(const RunContext& ctx, int64_t channel, int64_t n, const float** rows) const {
+    const Node& x = *in[0];
+    const float* row = x.row(channel, n, 0);
+    const int64_t inside = std::min(x.height, rows_read_ - shape_.pad.top);
+    for (int64_t h = 0; h < inside; ++h) rows[shape_.pad.top + h] = row + h * x.pitch;
+    const int64_t multiplier = w_.rows_per_group();
+    for (int64_t row = channel * multiplier; row < (channel + 1) * multiplier; ++row) {
+      run_row(ctx, row, n, rows);
+    }
+  }
+
+  // Row `row` of the weight: one channel of the output.
+  void run_row(const RunContext& ctx, int64_t row, int64_t n, const float* const* rows) const {
+    const int64_t taps = shape_.taps(), first = row * taps;
+    float decoded[kMaxTaps];
+    const float* w = w_.values + first;
+    if (w_.halves) {
+      ctx.kernels->widen_f16({w_.halves + first, taps, decoded});
+      w = decoded;
+    } else if (!w_.values) {
+      ctx.kernels->expand_index_f32(
+          {w_.index, static_cast<uint64_t>(first), w_.index_bits, taps, w_.book, w_.book_size, decoded});
+      w = decoded;
+    }
+    Epilogue e;
+    e.act = act_;
+    if (bias_) e.bias = bias_ + row;
+    if (scale_) e.scale = scale_ + row;
+    if (in.size() > 1) e.residual = in[1]->row(row, n, 0);
+    DepthwiseArgs args{w,
+                       tap_row_.data(),
+                       tap_col_.data(),
+                       static_cast<int>(taps),
+                       square_,
+                       rows,
+                       static_cast<int>(in[0]->width),
+                       static_cast<int>(shape_.sh),
+                       static_cast<int>(shape_.sw),
+                       out->row(row, n, 0),
+                       out->pitch,
+                       static_cast<int>(out->height),
+                       static_cast<int>(out->width),
+                       e};
+    if (pruned_) return run_pruned(ctx, args);
+    ctx.kernels->depthwise_f32(args);
+  }
+
+  // Zero taps are skipped, unless so few that the square, which shares its loads, is still faster.
+  void run_pruned(const RunContext& ctx, DepthwiseArgs args) const {
+    int32_t tap_row[kMaxTaps], tap_col[kMaxTaps];
+    float kept[kMaxTaps];
+    int count = 0;
+    for (int t = 0; t < args.taps; ++t) {
+      if (args.w[t] == 0.0f) continue;
+      tap_row[count] = args.tap_row[t];
+      tap_col[count] = args.tap_col[t];
+      kept[count++] = args.w[t];
+    }
+    if (!square_ || 2 * count <= args.taps) {
+      args.w = kept;
+      args.tap_row = tap_row;
+      args.tap_col = tap_col;
+      args.taps = count;
+      args.square = 0;
+    }
+    ctx.kernels->depthwise_f32(args);
+  }
+
+  bool has_zeros() const {
+    const int64_t n = w_.rows * w_.cols;
+    if (w_.values) return std::find(w_.values, w_.values + n, 0.0f) != w_.values + n;
+    if (w_.halves) return std::any_of(w_.halves, w_.halves + n, [](uint16_t h) { return (h & 0x7fff) == 0; });
+    return std::find(w_.book, w_.book + w_.book_size, 0.0f) != w_.book + w_.book_size;
+  }
+
+  const Weights& w_;
+  Activation act_;
+  const float *bias_ = nullptr, *scale_ = nullptr;
+  ConvShape shape_;
+
+  int square_ = 0;
+  bool pruned_ = false;
+  int64_t rows_read_ = 0;  // rows of the padded input, up to the last one read
+  std::vector<int32_t> tap_row_, tap_col_;
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_depthwise(const OpSpec& spec) { return std::make_unique<DepthwiseOp>(spec); }
+
+}  // namespace pyrt

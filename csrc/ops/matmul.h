@@ -1,0 +1,168 @@
+// linear and conv2d: Y = W X on columns, for dense panels and csr.
+//
+// A KxK convolution is the same product on shifted columns: weight column (c, kh, kw) meets row c of X at a fixed
+// offset, so a table of K offsets is all that tells it from a 1x1. A strided convolution first splits X into its
+// phases (every sh-th row, every sw-th column), after which its stride is 1. matmul.cc: the plan and dense products;
+// csr.cc: sparse ones; winograd.cc: dense 3x3 convolutions with a quarter of the multiplications.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/conv_shape.h"
+#include "ops/csr_blocks.h"
+#include "ops/op.h"
+
+namespace pyrt {
+
+constexpr int64_t kBlockK = 256;  // columns of W done in one go: the tile of a decoded panel, 16 KB; = a Huffman chunk
+
+// Where a thread decodes to, in the thread's scratch.
+class Bump {
+ public:
+  explicit Bump(uint8_t* base) : at_(base) {}
+  template <class T>
+  T* take(int64_t n) {
+    T* p = reinterpret_cast<T*>(at_);
+    at_ += round_up(n * static_cast<int64_t>(sizeof(T)) + 32, 64);
+    return p;
+  }
+  size_t used(const uint8_t* base) const { return static_cast<size_t>(at_ - base); }
+
+ private:
+  uint8_t* at_;
+};
+
+// A part of the product: panels [panel, panel_end) of all groups, columns [col, col_end).
+struct Range {
+  int64_t panel, panel_end, col, col_end;
+};
+
+class MatmulOp : public Op {
+ public:
+  explicit MatmulOp(const OpSpec& spec);
+
+  Status infer() override;
+  void constrain(Layout* layout) override;
+  Status prepare(size_t* table_bytes, size_t* scratch_size) override;
+  bool exact(const Node& x) const override;
+
+  int64_t flops() const override;
+  int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
+  const char* kernel(const Kernels& k) const override;
+  void run(const RunContext& ctx) override;
+
+ private:
+  // What a thread decodes a panel to.
+  struct Tile {
+    Tile(const Weights& w, int64_t largest_panel, const CsrBlocks& blocks, Bump* bump) {
+      if (w.sparse()) {
+        const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
+        const int64_t block = w.block();  // values of an entry
+        const int64_t rows = std::min(std::max(w.panel_rows, kDecodedRows), w.rows);
+        if (blocks.packed) packed = bump->take<float>(blocks.k * blocks.tile);
+        off = bump->take<int32_t>(entries);
+        counts = bump->take<uint32_t>(rows);
+        bounds = bump->take<uint32_t>(rows * (blocks.count + 1));
+        if (!w.values) values = bump->take<float>(entries * block);
+        if (!w.deltas) deltas = bump->take<uint8_t>(largest_panel);
+        if (w.book && !w.index) symbols = bump->take<uint8_t>(largest_panel * block);
+      } else if (w.structure == Weights::kPanels && !w.values) {
+        values = bump->take<float>(kBlockK * kPanel);
+        if (w.book && !w.index) symbols = bump->take<uint8_t>(kBlockK * kPanel);
+      }
+    }
+    float* packed = nullptr;
+    int32_t* off = nullptr;
+    uint32_t* counts = nullptr;
+    uint32_t* bounds = nullptr;  // [blocks + 1][rows], where the entries of each block of columns start
+    float* values = nullptr;
+    uint8_t* deltas = nullptr;   // decoded, when they are Huffman-coded
+    uint8_t* symbols = nullptr;  // decoded codebook indices
+  };
+
+  // Where a thread keeps a block of tiles: U of its input, the weights and products of one panel.
+  struct WinogradTile {
+    WinogradTile(const MatmulOp& op, Bump* bump);
+    int64_t u_stride = 0;  // floats between elements
+    float* u = nullptr;
+    float* weights = nullptr;
+    float* products = nullptr;
+    float* panel = nullptr;  // decoded weights
+  };
+
+  int64_t first_panel(int64_t part, int64_t parts, int64_t panels) const;
+
+  // First row of a panel, counted over all groups, and its number of rows.
+  int64_t panel_row(int64_t panel) const {
+    const int64_t per_group = w_.panels_per_group();
+    return panel / per_group * w_.rows_per_group() + panel % per_group * panel_height();
+  }
+  int64_t panel_rows(int64_t panel) const {
+    return std::min(panel_height(), w_.rows_per_group() - panel % w_.panels_per_group() * panel_height());
+  }
+  int64_t panel_height() const { return w_.sparse() ? w_.panel_rows : kPanel; }
+  const float* group_x(int64_t panel) const {
+    return source_->data + panel / w_.panels_per_group() * (source_->channels / w_.groups) * source_->plane;
+  }
+
+  void clear_margins(const Range& range) const {
+    const int64_t last = range.panel_end - 1;
+    out->clear_margins(panel_row(range.panel), panel_row(last) + panel_rows(last));
+  }
+
+  Epilogue epilogue(int64_t row, int64_t col) const;
+
+  static void decode_symbols(const RunContext& ctx, const CodedStream& code, int64_t chunk, int64_t n, uint8_t* out);
+
+  // Entries [first, first + n) of the tensor as f32; of a codebook they are chunk `chunk` of the stream if it is
+  // Huffman-coded.
+  void decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, uint8_t* symbols,
+                     float* values) const;
+
+  void run_panels(const RunContext& ctx, int part, const Range& range) const;
+
+  void run_csr_few(const RunContext& ctx, int part, const Range& range) const;
+  void run_csr(const RunContext& ctx, int part, const Range& range) const;
+  // The deltas of a panel, decoded if they have to be.
+  const uint8_t* deltas(const RunContext& ctx, int64_t panel, int64_t n, const Tile& tile) const;
+  ExpandColsFn expand_cols(const RunContext& ctx) const;
+  // The decoded rows times the columns of the range, block by block.
+  void multiply(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows, const float* x,
+                const Range& range) const;
+
+  // One column whose channels are neighbours: the sparse product needs no offsets.
+  bool dot() const {
+    return w_.structure == Weights::kCsr && linear_ && out->cols == 1 && source_->plane == 1 && w_.delta_bits == 8;
+  }
+
+  uint32_t row_count(int64_t row) const;
+
+  void split_phases(const RunContext& ctx) const;
+
+  // Lays out the strips if this is a convolution that Winograd's algorithm makes faster.
+  bool plan_winograd();
+  void run_winograd(const RunContext& ctx) const;
+  void winograd_part(const RunContext& ctx, int part, const Range& range) const;  // columns: groups of strips
+
+  const Weights& w_;
+  Activation act_;
+  const float *bias_ = nullptr, *scale_ = nullptr;
+  bool conv_ = false;
+  ConvShape shape_;
+
+  bool staged_ = false, few_ = false, winograd_ = false;
+  bool linear_ = false;     // sparse and without taps or padding: offsets are multiples of the plane
+  Node* source_ = nullptr;  // the input, or its phases
+  int64_t largest_panel_ = 0;
+  CsrBlocks blocks_;  // sparse weights
+  std::vector<int32_t> offsets_;
+
+  // Winograd only: the output in strips of tiles.
+  std::vector<WinogradStrip> strips_;
+  int64_t winograd_groups_ = 0;  // of four strips
+};
+
+}  // namespace pyrt
