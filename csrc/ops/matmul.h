@@ -2,8 +2,8 @@
 //
 // A KxK convolution is the same product on shifted columns: weight column (c, kh, kw) meets row c of X at a fixed
 // offset, so a table of K offsets is all that tells it from a 1x1. A strided convolution first splits X into its
-// phases (every sh-th row, every sw-th column), after which its stride is 1. matmul.cc: the plan and these products;
-// winograd.cc: dense 3x3 convolutions with a quarter of the multiplications.
+// phases (every sh-th row, every sw-th column), after which its stride is 1. matmul.cc: the plan and dense products;
+// csr.cc: sparse ones; winograd.cc: dense 3x3 convolutions with a quarter of the multiplications.
 #pragma once
 
 #include <algorithm>
@@ -121,16 +121,14 @@ class MatmulOp : public Op {
   // Huffman-coded.
   void decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, uint8_t* symbols,
                      float* values) const;
-  // The deltas of a panel, decoded if they have to be.
-  const uint8_t* deltas(const RunContext& ctx, int64_t panel, int64_t n, const Tile& tile) const;
-  ExpandColsFn expand_cols(const RunContext& ctx) const {
-    return w_.delta_bits == 8 ? ctx.kernels->expand_cols_u8 : ctx.kernels->expand_cols_u16;
-  }
 
   void run_panels(const RunContext& ctx, int part, const Range& range) const;
 
   void run_csr_few(const RunContext& ctx, int part, const Range& range) const;
   void run_csr(const RunContext& ctx, int part, const Range& range) const;
+  // The deltas of a panel, decoded if they have to be.
+  const uint8_t* deltas(const RunContext& ctx, int64_t panel, int64_t n, const Tile& tile) const;
+  ExpandColsFn expand_cols(const RunContext& ctx) const;
   // The decoded rows times the columns of the range, block by block.
   void multiply(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows, const float* x,
                 const Range& range) const;
@@ -159,7 +157,7 @@ class MatmulOp : public Op {
   bool linear_ = false;     // sparse and without taps or padding: offsets are multiples of the plane
   Node* source_ = nullptr;  // the input, or its phases
   int64_t largest_panel_ = 0;
-  CsrBlocks blocks_;
+  CsrBlocks blocks_;  // sparse weights
   std::vector<int32_t> offsets_;
 
   // Winograd only: the output in strips of tiles.
