@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "ops/conv_shape.h"
+#include "ops/conv.h"
 #include "ops/op.h"
 
 namespace pyrt {
@@ -17,7 +17,7 @@ class DepthwiseOp : public Op {
     act_ = attrs.act();
     bias_ = spec.weights.size() > 1 ? spec.weights[1]->values : nullptr;
     scale_ = spec.weights.size() > 2 ? spec.weights[2]->values : nullptr;
-    shape_.read(&attrs);
+    geometry_.read(&attrs);
   }
 
   Status infer() override {
@@ -25,7 +25,7 @@ class DepthwiseOp : public Op {
     if (x.channels != w_.groups) {
       return error("expects " + std::to_string(w_.groups) + " channels, its input has " + std::to_string(x.channels));
     }
-    const int64_t dims[4] = {x.images, w_.rows, shape_.out_height(x.height), shape_.out_width(x.width)};
+    const int64_t dims[4] = {x.images, w_.rows, geometry_.out_height(x.height), geometry_.out_width(x.width)};
     if (dims[2] < 1 || dims[3] < 1) {
       return error("an input of " + std::to_string(x.height) + "x" + std::to_string(x.width) +
                    " is smaller than the kernel");
@@ -40,18 +40,18 @@ class DepthwiseOp : public Op {
   }
 
   Status prepare(size_t* table_bytes, size_t* scratch_size) override {
-    const bool dense = shape_.kh == shape_.kw && shape_.dh == 1 && shape_.dw == 1;
+    const bool dense = geometry_.kh == geometry_.kw && geometry_.dh == 1 && geometry_.dw == 1;
     pruned_ = has_zeros();
-    square_ = dense ? static_cast<int>(shape_.kh) : 0;
+    square_ = dense ? static_cast<int>(geometry_.kh) : 0;
     tap_row_.clear();
     tap_col_.clear();
-    for (int64_t i = 0; i < shape_.kh; ++i) {
-      for (int64_t j = 0; j < shape_.kw; ++j) {
-        tap_row_.push_back(static_cast<int32_t>(i * shape_.dh));
-        tap_col_.push_back(static_cast<int32_t>(j * shape_.dw - shape_.pad.left));
+    for (int64_t i = 0; i < geometry_.kh; ++i) {
+      for (int64_t j = 0; j < geometry_.kw; ++j) {
+        tap_row_.push_back(static_cast<int32_t>(i * geometry_.dh));
+        tap_col_.push_back(static_cast<int32_t>(j * geometry_.dw - geometry_.pad.left));
       }
     }
-    rows_read_ = (out->height - 1) * shape_.sh + (shape_.kh - 1) * shape_.dh + 1;
+    rows_read_ = (out->height - 1) * geometry_.sh + (geometry_.kh - 1) * geometry_.dh + 1;
     *table_bytes += 2 * tap_row_.size() * sizeof(int32_t);
     *scratch_size = std::max(*scratch_size, zeros_bytes() + static_cast<size_t>(rows_read_) * sizeof(float*));
     return {};
@@ -59,12 +59,12 @@ class DepthwiseOp : public Op {
 
   bool exact(const Node&) const override { return true; }
 
-  int64_t flops() const override { return 2 * shape_.taps() * out->elements(); }
+  int64_t flops() const override { return 2 * geometry_.taps() * out->elements(); }
   int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
   const char* kernel(const Kernels& k) const override { return k.depthwise_f32_name; }
 
   void run(const RunContext& ctx) override {
-    ctx.parallel((shape_.taps() + 4) * out->elements(), [&](int part, int parts) {
+    ctx.parallel((geometry_.taps() + 4) * out->elements(), [&](int part, int parts) {
       uint8_t* scratch = ctx.thread_scratch(part);
       float* zeros = reinterpret_cast<float*>(scratch);
       const float** rows = reinterpret_cast<const float**>(scratch + zeros_bytes());
@@ -84,8 +84,8 @@ class DepthwiseOp : public Op {
   void run_plane(const RunContext& ctx, int64_t channel, int64_t n, const float** rows) const {
     const Node& x = *in[0];
     const float* row = x.row(channel, n, 0);
-    const int64_t inside = std::min(x.height, rows_read_ - shape_.pad.top);
-    for (int64_t h = 0; h < inside; ++h) rows[shape_.pad.top + h] = row + h * x.pitch;
+    const int64_t inside = std::min(x.height, rows_read_ - geometry_.pad.top);
+    for (int64_t h = 0; h < inside; ++h) rows[geometry_.pad.top + h] = row + h * x.pitch;
     const int64_t multiplier = w_.rows_per_group();
     for (int64_t row = channel * multiplier; row < (channel + 1) * multiplier; ++row) {
       run_row(ctx, row, n, rows);
@@ -94,7 +94,7 @@ class DepthwiseOp : public Op {
 
   // Row `row` of the weight: one channel of the output.
   void run_row(const RunContext& ctx, int64_t row, int64_t n, const float* const* rows) const {
-    const int64_t taps = shape_.taps(), first = row * taps;
+    const int64_t taps = geometry_.taps(), first = row * taps;
     float decoded[kMaxTaps];
     const float* w = w_.values + first;
     if (w_.halves) {
@@ -117,8 +117,8 @@ class DepthwiseOp : public Op {
                        square_,
                        rows,
                        static_cast<int>(in[0]->width),
-                       static_cast<int>(shape_.sh),
-                       static_cast<int>(shape_.sw),
+                       static_cast<int>(geometry_.sh),
+                       static_cast<int>(geometry_.sw),
                        out->row(row, n, 0),
                        out->pitch,
                        static_cast<int>(out->height),
@@ -159,7 +159,7 @@ class DepthwiseOp : public Op {
   const Weights& w_;
   Activation act_;
   const float *bias_ = nullptr, *scale_ = nullptr;
-  ConvShape shape_;
+  ConvGeometry geometry_;
 
   int square_ = 0;
   bool pruned_ = false;

@@ -8,21 +8,21 @@ MatmulOp::MatmulOp(const OpSpec& spec) : Op(spec), w_(*spec.weights[0]) {
   bias_ = spec.weights.size() > 1 ? spec.weights[1]->values : nullptr;
   scale_ = spec.weights.size() > 2 ? spec.weights[2]->values : nullptr;
   conv_ = spec.kind == OpKind::kConv2d;
-  if (conv_) shape_.read(&attrs);
+  if (conv_) geometry_.read(&attrs);
 }
 
 Status MatmulOp::infer() {
   const Node& x = *in[0];
   int64_t dims[kRankMax];
   std::copy(x.dims, x.dims + x.rank, dims);
-  const int64_t taps = shape_.taps();
+  const int64_t taps = geometry_.taps();
   if (x.channels != w_.cols / taps * w_.groups) {
     return error("expects " + std::to_string(w_.cols / taps * w_.groups) + (conv_ ? " channels" : " features") +
                  ", its input has " + std::to_string(x.channels));
   }
   if (conv_) {
-    dims[2] = shape_.out_height(x.height);
-    dims[3] = shape_.out_width(x.width);
+    dims[2] = geometry_.out_height(x.height);
+    dims[3] = geometry_.out_width(x.width);
     if (dims[2] < 1 || dims[3] < 1) {
       return error("an input of " + std::to_string(x.height) + "x" + std::to_string(x.width) +
                    " is smaller than the kernel");
@@ -35,22 +35,15 @@ Status MatmulOp::infer() {
 }
 
 void MatmulOp::constrain(Layout* layout) {
-  staged_ = shape_.strided();
+  staged_ = geometry_.strided();
   source_ = in[0];
   if (staged_) {
     source_ = layout->scratch();
-    const int64_t dims[4] = {in[0]->images, in[0]->channels * shape_.phases(), ceil_div(in[0]->height, shape_.sh),
-                             ceil_div(in[0]->width, shape_.sw)};
+    const int64_t dims[4] = {in[0]->images, in[0]->channels * geometry_.phases(), ceil_div(in[0]->height, geometry_.sh),
+                             ceil_div(in[0]->width, geometry_.sw)};
     source_->set_shape(4, dims, 1);
   }
-  if (conv_) {
-    // Zeros that the taps read around what the source holds.
-    const int64_t top = -shape_.row_shift(0), left = -shape_.col_shift(0);
-    const int64_t bottom = out->height + shape_.row_shift(shape_.kh - 1) - source_->height;
-    const int64_t right = out->width + shape_.col_shift(shape_.kw - 1) - source_->width;
-    source_->halo.widen({std::max<int64_t>(top, 0), std::max<int64_t>(left, 0), std::max<int64_t>(bottom, 0),
-                         std::max<int64_t>(right, 0)});
-  }
+  if (conv_) source_->halo.widen(geometry_.halo(source_->height, source_->width, *out));
   layout->share_grid(source_, out);
   if (in.size() > 1) layout->share_grid(in[1], out);
 }
@@ -61,14 +54,14 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
                  " elements is too large; use a smaller batch");
   }
   few_ = out->cols <= kFewColumns;
-  linear_ = w_.sparse() && shape_.taps() == 1 && shape_.row_shift(0) == 0 && shape_.col_shift(0) == 0;
-  const int64_t taps = shape_.taps();
-  const int64_t planes = staged_ ? shape_.phases() : 1;
+  linear_ = w_.sparse() && geometry_.taps() == 1 && geometry_.row_shift(0) == 0 && geometry_.col_shift(0) == 0;
+  const int64_t taps = geometry_.taps();
+  const int64_t planes = staged_ ? geometry_.phases() : 1;
   if (!linear_) offsets_.resize(static_cast<size_t>(w_.cols));
   for (int64_t k = 0; k < static_cast<int64_t>(offsets_.size()); ++k) {
-    const int64_t c = k / taps, i = k % taps / shape_.kw, j = k % shape_.kw;
-    const int64_t plane = staged_ ? shape_.phase(i, j) : 0;
-    const int64_t shift = conv_ ? shape_.row_shift(i) * source_->pitch + shape_.col_shift(j) : 0;
+    const int64_t c = k / taps, i = k % taps / geometry_.kw, j = k % geometry_.kw;
+    const int64_t plane = staged_ ? geometry_.phase(i, j) : 0;
+    const int64_t shift = conv_ ? geometry_.row_shift(i) * source_->pitch + geometry_.col_shift(j) : 0;
     offsets_[static_cast<size_t>(k)] = static_cast<int32_t>((c * planes + plane) * source_->plane + shift);
   }
   *table_bytes += offsets_.size() * sizeof(int32_t) + strips_.size() * sizeof(WinogradStrip);
@@ -231,17 +224,17 @@ void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) c
 void MatmulOp::split_phases(const RunContext& ctx) const {
   const Node& x = *in[0];
   ctx.parallel(x.elements() * 2, [&](int part, int parts) {
-    const int64_t planes = shape_.phases();
+    const int64_t planes = geometry_.phases();
     const int64_t end = x.channels * (part + 1) / parts;
     for (int64_t c = x.channels * part / parts; c < end; ++c) {
       source_->clear_margins(c * planes, (c + 1) * planes);
       for (int64_t p = 0; p < planes; ++p) {
-        const int64_t h0 = shape_.row_of_phase(p / shape_.phases_w()), w0 = shape_.col_of_phase(p % shape_.phases_w());
-        const int64_t rows = ceil_div(x.height - h0, shape_.sh), cols = ceil_div(x.width - w0, shape_.sw);
+        const int64_t h0 = geometry_.phase_row(p), w0 = geometry_.phase_col(p);
+        const int64_t rows = ceil_div(x.height - h0, geometry_.sh), cols = ceil_div(x.width - w0, geometry_.sw);
         for (int64_t n = 0; n < x.images; ++n) {
           const auto copy = [&](int64_t first, int64_t end, int64_t held, int64_t width) {
-            ctx.kernels->copy_rows_f32({x.row(c, n, h0 + first * shape_.sh) + w0, x.pitch * shape_.sh,
-                                        static_cast<int>(shape_.sw), static_cast<int>(held),
+            ctx.kernels->copy_rows_f32({x.row(c, n, h0 + first * geometry_.sh) + w0, x.pitch * geometry_.sh,
+                                        static_cast<int>(geometry_.sw), static_cast<int>(held),
                                         source_->row(c * planes + p, n, first), source_->pitch,
                                         static_cast<int>(end - first), static_cast<int>(width)});
           };

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "ops/conv_shape.h"
+#include "ops/conv.h"
 #include "ops/csr_blocks.h"
 #include "ops/op.h"
 
@@ -151,7 +151,7 @@ class MatmulOp : public Op {
   Activation act_;
   const float *bias_ = nullptr, *scale_ = nullptr;
   bool conv_ = false;
-  ConvShape shape_;
+  ConvGeometry geometry_;
 
   bool staged_ = false, few_ = false, winograd_ = false;
   bool linear_ = false;     // sparse and without taps or padding: offsets are multiples of the plane

@@ -26,8 +26,8 @@ MatmulOp::WinogradTile::WinogradTile(const MatmulOp& op, Bump* bump) {
 }
 
 bool MatmulOp::plan_winograd() {
-  const bool fits = conv_ && shape_.kh == 3 && shape_.kw == 3 && !shape_.strided() && shape_.dh == 1 &&
-                    shape_.dw == 1 && w_.groups == 1 && w_.structure == Weights::kPanels;
+  const bool fits = conv_ && geometry_.kh == 3 && geometry_.kw == 3 && !geometry_.strided() && geometry_.dh == 1 &&
+                    geometry_.dw == 1 && w_.groups == 1 && w_.structure == Weights::kPanels;
   if (!fits || few_) return false;
   const int64_t height = out->height, width = out->width, channels = source_->channels;
   const int64_t strips = out->images * ceil_div(height, kWinogradTile) * ceil_div(width, kWinogradStrip);
@@ -44,7 +44,8 @@ bool MatmulOp::plan_winograd() {
     for (int64_t h = 0; h < height; h += kWinogradTile) {
       for (int64_t w = 0; w < width; w += kWinogradStrip) {
         WinogradStrip s;
-        s.x = static_cast<int32_t>(n * source_->image + (h - shape_.pad.top) * source_->pitch + w - shape_.pad.left);
+        s.x = static_cast<int32_t>(n * source_->image + (h - geometry_.pad.top) * source_->pitch + w -
+                                   geometry_.pad.left);
         s.y = static_cast<int32_t>(n * out->image + h * out->pitch + w);
         s.in_rows = static_cast<int16_t>(std::min<int64_t>(kWinogradIn, height + 2 - h));
         s.in_cols = static_cast<int16_t>(std::min<int64_t>(kWinogradStrip + 2, width + 2 - w));
