@@ -70,62 +70,64 @@ class DepthwiseOp : public Op {
       const float** rows = reinterpret_cast<const float**>(scratch + zeros_bytes());
       std::memset(zeros, 0, zeros_bytes());
       std::fill(rows, rows + rows_read_, zeros);
-      const int64_t multiplier = w_.rows_per_group(), end = w_.groups * (part + 1) / parts;
-      for (int64_t c = w_.groups * part / parts; c < end; ++c) {
-        if (out->mask) out->clear(c * multiplier, (c + 1) * multiplier);
-        for (int64_t n = 0; n < out->images; ++n) run_plane(ctx, c, n, rows);
-      }
+      run_channels(ctx, w_.groups * part / parts, w_.groups * (part + 1) / parts, rows);
     });
   }
 
  private:
   size_t zeros_bytes() const { return static_cast<size_t>(round_up(in[0]->width * 4, 64)); }
 
-  void run_plane(const RunContext& ctx, int64_t channel, int64_t n, const float** rows) const {
+  // Small planes take as long as their arguments, so these are filled in once.
+  void run_channels(const RunContext& ctx, int64_t begin, int64_t end, const float** rows) const {
     const Node& x = *in[0];
-    const float* row = x.row(channel, n, 0);
-    const int64_t inside = std::min(x.height, rows_read_ - geometry_.pad.top);
-    for (int64_t h = 0; h < inside; ++h) rows[geometry_.pad.top + h] = row + h * x.pitch;
-    const int64_t multiplier = w_.rows_per_group();
-    for (int64_t row = channel * multiplier; row < (channel + 1) * multiplier; ++row) {
-      run_row(ctx, row, n, rows);
-    }
-  }
-
-  // Row `row` of the weight: one channel of the output.
-  void run_row(const RunContext& ctx, int64_t row, int64_t n, const float* const* rows) const {
-    const int64_t taps = geometry_.taps(), first = row * taps;
-    float decoded[kMaxTaps];
-    const float* w = w_.values + first;
-    if (w_.halves) {
-      ctx.kernels->widen_f16({w_.halves + first, taps, decoded});
-      w = decoded;
-    } else if (!w_.values) {
-      ctx.kernels->expand_index_f32(
-          {w_.index, static_cast<uint64_t>(first), w_.index_bits, taps, w_.book, w_.book_size, decoded});
-      w = decoded;
-    }
+    const int64_t multiplier = w_.rows_per_group(), top = geometry_.pad.top, pitch = x.pitch;
+    const int64_t inside = std::min(x.height, rows_read_ - top);
     Epilogue e;
     e.act = act_;
-    if (bias_) e.bias = bias_ + row;
-    if (scale_) e.scale = scale_ + row;
-    if (in.size() > 1) e.residual = in[1]->row(row, n, 0);
-    DepthwiseArgs args{w,
+    DepthwiseArgs args{nullptr,
                        tap_row_.data(),
                        tap_col_.data(),
-                       static_cast<int>(taps),
+                       static_cast<int>(geometry_.taps()),
                        square_,
                        rows,
-                       static_cast<int>(in[0]->width),
+                       static_cast<int>(x.width),
                        static_cast<int>(geometry_.sh),
                        static_cast<int>(geometry_.sw),
-                       out->row(row, n, 0),
+                       nullptr,
                        out->pitch,
                        static_cast<int>(out->height),
                        static_cast<int>(out->width),
                        e};
-    if (pruned_) return run_pruned(ctx, args);
-    ctx.kernels->depthwise_f32(args);
+    float decoded[kMaxTaps];
+    for (int64_t c = begin; c < end; ++c) {
+      if (out->mask) out->clear(c * multiplier, (c + 1) * multiplier);
+      for (int64_t n = 0; n < x.images; ++n) {
+        const float* first = x.row(c, n, 0);
+        for (int64_t h = 0; h < inside; ++h) rows[top + h] = first + h * pitch;
+        for (int64_t row = c * multiplier; row < (c + 1) * multiplier; ++row) {
+          args.w = taps_of(ctx, row, decoded);
+          args.y = out->row(row, n, 0);
+          if (bias_) args.epilogue.bias = bias_ + row;
+          if (scale_) args.epilogue.scale = scale_ + row;
+          if (in.size() > 1) args.epilogue.residual = in[1]->row(row, n, 0);
+          if (pruned_) run_pruned(ctx, args);
+          else ctx.kernels->depthwise_f32(args);
+        }
+      }
+    }
+  }
+
+  // The weights of an output channel, where they lie or decoded.
+  const float* taps_of(const RunContext& ctx, int64_t row, float* decoded) const {
+    const int64_t taps = geometry_.taps(), first = row * taps;
+    if (w_.values) return w_.values + first;
+    if (w_.halves) {
+      ctx.kernels->widen_f16({w_.halves + first, taps, decoded});
+    } else {
+      ctx.kernels->expand_index_f32(
+          {w_.index, static_cast<uint64_t>(first), w_.index_bits, taps, w_.book, w_.book_size, decoded});
+    }
+    return decoded;
   }
 
   // Zero taps are skipped, unless so few that the square, which shares its loads, is still faster.
