@@ -63,7 +63,7 @@ struct DepthwiseSquare {
 template <class V, int K, int S, int R, int NV, bool Edge>
 inline void depthwise_sum(const DepthwiseSquare<V, K, S, NV, Edge>& square, const float* const* rows,
                           typename V::reg (&acc)[R][NV]) {
-#pragma GCC unroll 16
+#pragma GCC unroll 20
   for (int i = 0; i < (R - 1) * S + K; ++i) {
     const float* row = rows[i];
 #pragma GCC unroll 7
@@ -80,7 +80,7 @@ inline void depthwise_sum(const DepthwiseSquare<V, K, S, NV, Edge>& square, cons
         }
         V::pin(x[0][v]);  // one load for all rows: GCC would rather load again in every multiply-add
       }
-#pragma GCC unroll 4
+#pragma GCC unroll 7
       for (int r = 0; r < R; ++r) {
         if (r * S > i || r * S + K <= i) continue;
 #pragma GCC unroll 2
@@ -106,7 +106,7 @@ inline void depthwise_sum(const DepthwiseTaps<V, NV>& taps, const float* const* 
   for (int t = 0; t < a.taps; ++t) {
     const auto w = V::set1(a.w[t]);
     const float* const* tap_rows = rows + a.tap_row[t];
-#pragma GCC unroll 4
+#pragma GCC unroll 7
     for (int r = 0; r < R; ++r) {
       const float* row = tap_rows[r * a.row_step];
 #pragma GCC unroll 2
@@ -151,13 +151,13 @@ __attribute__((noinline)) void depthwise_columns(const DepthwisePlane& plane, co
   const auto run = [&](const auto& taps, auto height) {
     constexpr int R = decltype(height)::value;
     typename V::reg acc[R][NV];
-#pragma GCC unroll 4
+#pragma GCC unroll 7
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
       for (int v = 0; v < NV; ++v) acc[r][v] = V::zero();
     depthwise_sum(taps, rows, acc);
     rows += R * row_step;
-#pragma GCC unroll 4
+#pragma GCC unroll 7
     for (int r = 0; r < R; ++r, y += y_pitch) {
 #pragma GCC unroll 2
       for (int v = 0; v < NV; ++v) {
@@ -169,9 +169,10 @@ __attribute__((noinline)) void depthwise_columns(const DepthwisePlane& plane, co
     count -= R;
   };
   const auto run_all = [&](const auto& taps) {
-    // Threes until fours fit: 7 = 3 + 4.
+    // Sevens where they fit, as in nets for images of 224x224, or threes until fours do.
     while (count > 0) {
-      if (count % 4 == 0) run(taps, std::integral_constant<int, 4>());
+      if (NV == 1 && count % 7 == 0) run(taps, std::integral_constant<int, NV == 1 ? 7 : 4>());
+      else if (count % 4 == 0) run(taps, std::integral_constant<int, 4>());
       else if (count >= 3) run(taps, std::integral_constant<int, 3>());
       else run(taps, std::integral_constant<int, 1>());
     }
