@@ -89,8 +89,8 @@ bool MatmulOp::exact(const Node& x) const {
   if (w_.sparse()) return false;
   // Planes a multiple of 1 KB apart would meet in few sets of the cache.
   if (x.channels > 8 && x.cols % 256 == 0) return false;
-  // The few-column products read their columns one by one, and write no others.
-  return x.cols % 16 == 0 || (x.cols <= kFewColumns && w_.structure == Weights::kPanels);
+  // Whole vectors, and a rest that the few-column products do: they read their columns one by one, and write no others.
+  return w_.structure == Weights::kPanels && x.cols % 16 <= kFewColumns;
 }
 
 int64_t MatmulOp::flops() const {
