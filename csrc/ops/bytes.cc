@@ -2,7 +2,8 @@
 //
 // Channel c lies in byte c % 4 of the columns of plane c / 4. Where channels move by whole planes, columns are copied
 // as u32, else byte by byte.
-#include "ops/op.h"
+#include "ops/pool_window.h"
+#include "ops/shape_of.h"
 
 namespace pyrt {
 namespace {
@@ -70,22 +71,10 @@ Box whole(const Node& n) {
   return box;
 }
 
-class ConcatBytes : public Op {
+class ConcatBytes : public ConcatShape {
  public:
-  explicit ConcatBytes(const OpSpec& spec) : Op(spec), axis_(Attrs(spec).i32()) {}
+  using ConcatShape::ConcatShape;
 
-  Status infer() override {
-    int64_t dims[kRankMax];
-    std::copy(in[0]->dims, in[0]->dims + in[0]->rank, dims);
-    for (size_t i = 1; i < in.size(); ++i) {
-      for (int d = 0; d < in[0]->rank; ++d) {
-        if (d != axis_ && in[i]->dims[d] != dims[d]) return error("inputs differ in dimension " + std::to_string(d));
-      }
-      dims[axis_] += in[i]->dims[axis_];
-    }
-    set_out(in[0]->rank, dims);
-    return {};
-  }
   void constrain(Layout* layout) override {
     placed_.assign(in.size(), false);
     if (axis_ != out->axis) return;
@@ -112,28 +101,13 @@ class ConcatBytes : public Op {
   }
 
  private:
-  int axis_;
   std::vector<bool> placed_;  // lies in the output already
 };
 
-class SliceBytes : public Op {
+class SliceBytes : public SliceShape {
  public:
-  explicit SliceBytes(const OpSpec& spec) : Op(spec) {
-    Attrs attrs(spec);
-    axis_ = attrs.i32();
-    start_ = attrs.i32(), stop_ = attrs.i32(), step_ = attrs.i32();
-  }
+  using SliceShape::SliceShape;
 
-  Status infer() override {
-    int64_t dims[kRankMax];
-    std::copy(in[0]->dims, in[0]->dims + in[0]->rank, dims);
-    const int64_t stop = std::min<int64_t>(stop_, dims[axis_]);
-    if (start_ >= stop) return error("an empty slice of dimension " + std::to_string(axis_));
-    step_ = std::min(step_, stop - start_);
-    dims[axis_] = ceil_div(stop - start_, step_);
-    set_out(in[0]->rank, dims);
-    return {};
-  }
   void constrain(Layout* layout) override {
     view_ = axis_ == out->axis && step_ == 1 && start_ % 4 == 0 && layout->place(out, in[0], start_ / 4);
   }
@@ -147,34 +121,19 @@ class SliceBytes : public Op {
   }
 
  private:
-  int axis_;
-  int64_t start_, stop_, step_;
   bool view_ = false;
 };
 
-class PadBytes : public Op {
+class PadBytes : public PadShape {
  public:
-  explicit PadBytes(const OpSpec& spec) : Op(spec) {
-    Attrs attrs(spec);
-    attrs.f32();  // the value, 0
-    for (uint32_t d = 0; 2 * d + 1 < spec.attr_count; ++d) before_[d] = attrs.i32(), after_[d] = attrs.i32();
-  }
+  using PadShape::PadShape;
 
-  Status infer() override {
-    int64_t dims[kRankMax];
-    for (int d = 0; d < in[0]->rank; ++d) dims[d] = before_[d] + in[0]->dims[d] + after_[d];
-    set_out(in[0]->rank, dims);
-    return {};
-  }
   void run(const RunContext&) override {
     out->clear(0, out->planes());  // the zero point is the value 0
     Box box = whole(*in[0]);
     std::copy(before_, before_ + out->rank, box.at);
     copy_box(*out, *in[0], box);
   }
-
- private:
-  int64_t before_[kRankMax] = {}, after_[kRankMax] = {};
 };
 
 // A position in a node, moved in logical row-major order.
@@ -193,29 +152,10 @@ struct Cursor {
   int64_t strides[kRankMax], index[kRankMax] = {}, at = 0;
 };
 
-class ReshapeBytes : public Op {
+class ReshapeBytes : public ReshapeShape {
  public:
-  explicit ReshapeBytes(const OpSpec& spec) : Op(spec) {}
+  using ReshapeShape::ReshapeShape;
 
-  Status infer() override {
-    Attrs attrs(spec());
-    const int rank = static_cast<int>(spec().attr_count);
-    int64_t dims[kRankMax], known = 1, total = 1;
-    int unknown = -1;
-    for (int d = 0; d < rank; ++d) {
-      const int32_t code = attrs.i32();
-      dims[d] = code >= 0 ? code : code == -1 ? 1 : in[0]->dims[-2 - code];
-      if (code == -1) unknown = d;
-      if (!checked_mul(known, dims[d], &known)) return error("reshape overflows");
-    }
-    for (int d = 0; d < in[0]->rank; ++d) total *= in[0]->dims[d];
-    if (unknown >= 0 && known > 0 && total % known == 0) dims[unknown] = total / known, known = total;
-    if (known != total) {
-      return error("cannot reshape " + std::to_string(total) + " elements to a multiple of " + std::to_string(known));
-    }
-    set_out(rank, dims);
-    return {};
-  }
   // In logical order, byte by byte.
   void run(const RunContext&) override {
     if (out->mask) out->clear(0, out->planes());
@@ -233,32 +173,25 @@ class MaxPoolBytes : public Op {
   explicit MaxPoolBytes(const OpSpec& spec) : Op(spec) {
     Attrs attrs(spec);
     attrs.u32();  // the mode, maximum
-    kh_ = attrs.i32(), kw_ = attrs.i32();
-    sh_ = attrs.i32(), sw_ = attrs.i32();
-    ph_ = attrs.i32(), pw_ = attrs.i32();
-    dh_ = attrs.i32(), dw_ = attrs.i32();
-    ceil_mode_ = attrs.u32() != 0;
+    window_.read(&attrs);
   }
 
   Status infer() override {
     const Node& x = *in[0];
-    const int64_t dims[4] = {x.dims[0], x.dims[1], size(x.height, kh_, sh_, ph_, dh_),
-                             size(x.width, kw_, sw_, pw_, dw_)};
-    if (dims[2] < 1 || dims[3] < 1) {
-      return error("an input of " + std::to_string(x.height) + "x" + std::to_string(x.width) +
-                   " is smaller than the window");
-    }
+    int64_t dims[4] = {x.dims[0], x.dims[1], 0, 0};
+    const std::string wrong = window_.infer(x, &dims[2], &dims[3]);
+    if (!wrong.empty()) return error(wrong);
     set_out(4, dims);
     return {};
   }
   Status prepare(size_t*, size_t* scratch_size) override {
     // Columns of one row of windows, once as they lie and once in the phases of the stride.
-    phase_ = out->width + dw_ * (kw_ - 1) / sw_;
-    *scratch_size = std::max(*scratch_size, static_cast<size_t>(2 * phase_ * sw_) * 4 + 64);
+    phase_ = out->width + window_.dw * (window_.kw - 1) / window_.sw;
+    *scratch_size = std::max(*scratch_size, static_cast<size_t>(2 * phase_ * window_.sw) * 4 + 64);
     return {};
   }
   void run(const RunContext& ctx) override {
-    ctx.parallel(out->elements() / 4 * kh_ * kw_, [&](int part, int parts) {
+    ctx.parallel(out->elements() / 4 * window_.kh * window_.kw, [&](int part, int parts) {
       auto* reduced = reinterpret_cast<uint32_t*>(ctx.thread_scratch(part));
       const int64_t end = out->planes() * (part + 1) / parts;
       for (int64_t p = out->planes() * part / parts; p < end; ++p) {
@@ -272,14 +205,6 @@ class MaxPoolBytes : public Op {
 
  private:
   static constexpr int kMost = 64;  // rows a kernel compares at a time
-
-  int64_t size(int64_t n, int64_t k, int64_t stride, int64_t pad, int64_t dilation) const {
-    const int64_t span = n + 2 * pad - dilation * (k - 1) - 1;
-    if (span < 0) return 0;
-    int64_t out_size = floor_div(span + (ceil_mode_ ? stride - 1 : 0), stride) + 1;
-    if (ceil_mode_ && (out_size - 1) * stride >= n + pad) --out_size;
-    return out_size;
-  }
 
   // y = max(y, row(i) for i < count), any number of rows.
   template <class Row>
@@ -296,30 +221,31 @@ class MaxPoolBytes : public Op {
   // The rows of the windows first, then their columns, which are shifted rows of the phases. 0 is below every byte.
   void pool_row(const RunContext& ctx, int64_t p, int64_t n, int64_t h, uint32_t* reduced) const {
     const Node& x = *in[0];
-    const int64_t columns = phase_ * sw_, inside = std::min(x.width, columns - pw_);
+    const int64_t columns = phase_ * window_.sw, inside = std::min(x.width, columns - window_.pw);
     std::fill(reduced, reduced + columns, 0);
-    const int64_t h0 = h * sh_ - ph_, skipped = h0 < 0 ? ceil_div(-h0, dh_) : 0;
-    const int64_t below = std::min(kh_, ceil_div(x.height - h0, dh_));
+    const int64_t h0 = h * window_.sh - window_.ph, skipped = h0 < 0 ? ceil_div(-h0, window_.dh) : 0;
+    const int64_t below = std::min(window_.kh, ceil_div(x.height - h0, window_.dh));
     fold(
-        ctx, below - skipped, [&](int64_t i) { return x.bytes(p, n, h0 + (skipped + i) * dh_); },
-        reinterpret_cast<uint8_t*>(reduced + pw_), 4 * inside);
+        ctx, below - skipped, [&](int64_t i) { return x.bytes(p, n, h0 + (skipped + i) * window_.dh); },
+        reinterpret_cast<uint8_t*>(reduced + window_.pw), 4 * inside);
     const uint32_t* base = reduced;
-    if (sw_ > 1) {
+    if (window_.sw > 1) {
       uint32_t* phases = reduced + columns;
-      for (int64_t s = 0; s < sw_; ++s) {
-        for (int64_t i = 0; i < phase_; ++i) phases[s * phase_ + i] = reduced[i * sw_ + s];
+      for (int64_t s = 0; s < window_.sw; ++s) {
+        for (int64_t i = 0; i < phase_; ++i) phases[s * phase_ + i] = reduced[i * window_.sw + s];
       }
       base = phases;
     }
     const auto column = [&](int64_t j) {
-      return reinterpret_cast<const uint8_t*>(base + j * dw_ % sw_ * phase_ + j * dw_ / sw_);
+      return reinterpret_cast<const uint8_t*>(base + j * window_.dw % window_.sw * phase_ +
+                                              j * window_.dw / window_.sw);
     };
     std::memcpy(out->bytes(p, n, h), column(0), static_cast<size_t>(4 * out->width));
-    fold(ctx, kw_ - 1, [&](int64_t j) { return column(j + 1); }, out->bytes(p, n, h), 4 * out->width);
+    fold(ctx, window_.kw - 1, [&](int64_t j) { return column(j + 1); }, out->bytes(p, n, h), 4 * out->width);
   }
 
-  int64_t kh_, kw_, sh_, sw_, ph_, pw_, dh_, dw_, phase_ = 0;
-  bool ceil_mode_;
+  PoolWindow window_;
+  int64_t phase_ = 0;
 };
 
 }  // namespace

@@ -17,8 +17,13 @@ struct ConvGeometry {
     dh = attrs->i32(), dw = attrs->i32();
   }
   int64_t taps() const { return kh * kw; }
-  int64_t out_height(int64_t h) const { return floor_div(h + pad.top + pad.bottom - dh * (kh - 1) - 1, sh) + 1; }
-  int64_t out_width(int64_t w) const { return floor_div(w + pad.left + pad.right - dw * (kw - 1) - 1, sw) + 1; }
+  // Sets the size of the output; returns what is wrong, if anything.
+  std::string infer(const Node& x, int64_t* height, int64_t* width) const {
+    *height = floor_div(x.height + pad.top + pad.bottom - dh * (kh - 1) - 1, sh) + 1;
+    *width = floor_div(x.width + pad.left + pad.right - dw * (kw - 1) - 1, sw) + 1;
+    if (*height >= 1 && *width >= 1) return {};
+    return "an input of " + std::to_string(x.height) + "x" + std::to_string(x.width) + " is smaller than the kernel";
+  }
 
   bool strided() const { return sh > 1 || sw > 1; }
   // A single tap reads a single phase.

@@ -10,6 +10,7 @@ namespace pyrt {
 namespace {
 
 constexpr int64_t kMaxTaps = 1024;
+
 class DepthwiseOp : public Op {
  public:
   explicit DepthwiseOp(const OpSpec& spec) : Op(spec), w_(*spec.weights[0]) {
@@ -25,11 +26,9 @@ class DepthwiseOp : public Op {
     if (x.channels != w_.groups) {
       return error("expects " + std::to_string(w_.groups) + " channels, its input has " + std::to_string(x.channels));
     }
-    const int64_t dims[4] = {x.images, w_.rows, geometry_.out_height(x.height), geometry_.out_width(x.width)};
-    if (dims[2] < 1 || dims[3] < 1) {
-      return error("an input of " + std::to_string(x.height) + "x" + std::to_string(x.width) +
-                   " is smaller than the kernel");
-    }
+    int64_t dims[4] = {x.images, w_.rows, 0, 0};
+    const std::string wrong = geometry_.infer(x, &dims[2], &dims[3]);
+    if (!wrong.empty()) return error(wrong);
     set_out(4, dims);
     if (in.size() > 1 && !in[1]->same_dims(*out)) return error("its residual input has another shape");
     return {};

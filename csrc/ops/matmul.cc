@@ -21,12 +21,8 @@ Status MatmulOp::infer() {
                  ", its input has " + std::to_string(x.channels));
   }
   if (conv_) {
-    dims[2] = geometry_.out_height(x.height);
-    dims[3] = geometry_.out_width(x.width);
-    if (dims[2] < 1 || dims[3] < 1) {
-      return error("an input of " + std::to_string(x.height) + "x" + std::to_string(x.width) +
-                   " is smaller than the kernel");
-    }
+    const std::string wrong = geometry_.infer(x, &dims[2], &dims[3]);
+    if (!wrong.empty()) return error(wrong);
   }
   dims[x.axis] = w_.rows;
   set_out(x.rank, dims);

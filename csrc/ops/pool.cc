@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "ops/op.h"
+#include "ops/pool_window.h"
 
 namespace pyrt {
 namespace {
@@ -25,11 +25,7 @@ class PoolOp : public Op {
       size_h_ = attrs.i32(), size_w_ = attrs.i32();
       return;
     }
-    kh_ = attrs.i32(), kw_ = attrs.i32();
-    sh_ = attrs.i32(), sw_ = attrs.i32();
-    ph_ = attrs.i32(), pw_ = attrs.i32();
-    dh_ = attrs.i32(), dw_ = attrs.i32();
-    ceil_mode_ = attrs.u32() != 0;
+    window_.read(&attrs);
     count_pad_ = attrs.u32() != 0;
     divisor_ = attrs.i32();
   }
@@ -38,12 +34,8 @@ class PoolOp : public Op {
     const Node& x = *in[0];
     int64_t dims[4] = {x.dims[0], x.dims[1], size_h_ ? size_h_ : x.height, size_w_ ? size_w_ : x.width};
     if (!adaptive_) {
-      dims[2] = size(x.height, kh_, sh_, ph_, dh_);
-      dims[3] = size(x.width, kw_, sw_, pw_, dw_);
-      if (dims[2] < 1 || dims[3] < 1) {
-        return error("an input of " + std::to_string(x.height) + "x" + std::to_string(x.width) +
-                     " is smaller than the window");
-      }
+      const std::string wrong = window_.infer(x, &dims[2], &dims[3]);
+      if (!wrong.empty()) return error(wrong);
     }
     set_out(4, dims);
     return {};
@@ -51,7 +43,7 @@ class PoolOp : public Op {
 
   Status prepare(size_t*, size_t* scratch_size) override {
     if (adaptive_) return {};
-    rows_read_ = (out->height - 1) * sh_ + (kh_ - 1) * dh_ + 1;
+    rows_read_ = (out->height - 1) * window_.sh + (window_.kh - 1) * window_.dh + 1;
     *scratch_size = std::max(*scratch_size, outside_bytes() + static_cast<size_t>(rows_read_) * sizeof(float*));
     return {};
   }
@@ -60,7 +52,8 @@ class PoolOp : public Op {
 
   void run(const RunContext& ctx) override {
     const Node& x = *in[0];
-    const int64_t window = adaptive_ ? ceil_div(x.height, out->height) * ceil_div(x.width, out->width) : kh_ * kw_;
+    const int64_t window =
+        adaptive_ ? ceil_div(x.height, out->height) * ceil_div(x.width, out->width) : window_.kh * window_.kw;
     ctx.parallel(out->elements() * window, [&](int part, int parts) {
       const float** rows = nullptr;
       if (!adaptive_) {
@@ -83,15 +76,6 @@ class PoolOp : public Op {
   }
 
  private:
-  // Torch's rule: with ceil_mode the last window must still start inside the image or its left padding.
-  int64_t size(int64_t n, int64_t k, int64_t stride, int64_t pad, int64_t dilation) const {
-    const int64_t span = n + 2 * pad - dilation * (k - 1) - 1;
-    if (span < 0) return 0;
-    int64_t out_size = floor_div(span + (ceil_mode_ ? stride - 1 : 0), stride) + 1;
-    if (ceil_mode_ && (out_size - 1) * stride >= n + pad) --out_size;
-    return out_size;
-  }
-
   float neutral() const { return max_ ? -std::numeric_limits<float>::infinity() : 0.0f; }
 
   bool global_mean() const { return adaptive_ && !max_ && out->height == 1 && out->width == 1; }
@@ -108,17 +92,18 @@ class PoolOp : public Op {
   // Windows of one size and stride.
   void pool_plane(const RunContext& ctx, int64_t c, int64_t n, const float** rows) const {
     const Node& x = *in[0];
-    const int64_t inside = std::min(x.height, rows_read_ - ph_);
-    for (int64_t h = 0; h < inside; ++h) rows[ph_ + h] = x.row(c, n, h);
-    ctx.kernels->pool_f32({rows, static_cast<int>(x.width), static_cast<int>(kh_), static_cast<int>(kw_),
-                           static_cast<int>(sh_), static_cast<int>(sw_), static_cast<int>(dh_), static_cast<int>(dw_),
-                           static_cast<int>(-pw_), out->row(c, n, 0), out->pitch, static_cast<int>(out->height),
-                           static_cast<int>(out->width), max_});
+    const int64_t inside = std::min(x.height, rows_read_ - window_.ph);
+    for (int64_t h = 0; h < inside; ++h) rows[window_.ph + h] = x.row(c, n, h);
+    ctx.kernels->pool_f32({rows, static_cast<int>(x.width), static_cast<int>(window_.kh), static_cast<int>(window_.kw),
+                           static_cast<int>(window_.sh), static_cast<int>(window_.sw), static_cast<int>(window_.dh),
+                           static_cast<int>(window_.dw), static_cast<int>(-window_.pw), out->row(c, n, 0), out->pitch,
+                           static_cast<int>(out->height), static_cast<int>(out->width), max_});
     if (max_) return;
     // Windows within the row share a divisor; those that reach past its ends have their own.
-    const bool same = (divisor_ != 0) || (ph_ == 0 && pw_ == 0 && !ceil_mode_);
-    const int64_t left = same ? 0 : std::min(ceil_div(pw_, sw_), out->width);
-    const int64_t right = same ? out->width : std::clamp(floor_div(x.width + pw_ - kw_, sw_) + 1, left, out->width);
+    const bool same = (divisor_ != 0) || (window_.ph == 0 && window_.pw == 0 && !window_.ceil_mode);
+    const int64_t left = same ? 0 : std::min(ceil_div(window_.pw, window_.sw), out->width);
+    const int64_t right =
+        same ? out->width : std::clamp(floor_div(x.width + window_.pw - window_.kw, window_.sw) + 1, left, out->width);
     for (int64_t h = 0; h < out->height; ++h) {
       float* y = out->row(c, n, h);
       const auto within = static_cast<float>(divisor(h, left));
@@ -198,14 +183,16 @@ class PoolOp : public Op {
       const int64_t begin = i * stride - pad, end = std::min(begin + k, n + pad);
       return count_pad_ ? end - begin : std::min(end, n) - std::max<int64_t>(begin, 0);
     };
-    return extent(h, kh_, sh_, ph_, x.height) * extent(w, kw_, sw_, pw_, x.width);
+    return extent(h, window_.kh, window_.sh, window_.ph, x.height) *
+           extent(w, window_.kw, window_.sw, window_.pw, x.width);
   }
 
   bool max_, adaptive_;
   int64_t rows_read_ = 0;  // rows of the padded input, up to the last one read
   int64_t size_h_ = 0, size_w_ = 0;
-  int64_t kh_ = 1, kw_ = 1, sh_ = 1, sw_ = 1, ph_ = 0, pw_ = 0, dh_ = 1, dw_ = 1, divisor_ = 0;
-  bool ceil_mode_ = false, count_pad_ = false;
+  PoolWindow window_;
+  int64_t divisor_ = 0;
+  bool count_pad_ = false;
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Ops that move or rename elements: concat, slice, reshape, permute, pad, constant.
 #include <numeric>
 
-#include "ops/op.h"
+#include "ops/shape_of.h"
 
 namespace pyrt {
 
@@ -82,22 +82,10 @@ void copy_node(const Kernels& kernels, const Node& dst, const float* src, const 
   copy_strided(kernels, dst.rank, dst.dims, dst.data, strides, src, src_strides);
 }
 
-class ConcatOp : public Op {
+class ConcatOp : public ConcatShape {
  public:
-  explicit ConcatOp(const OpSpec& spec) : Op(spec), axis_(Attrs(spec).i32()) {}
+  using ConcatShape::ConcatShape;
 
-  Status infer() override {
-    int64_t dims[kRankMax];
-    std::copy(in[0]->dims, in[0]->dims + in[0]->rank, dims);
-    for (size_t i = 1; i < in.size(); ++i) {
-      for (int d = 0; d < in[0]->rank; ++d) {
-        if (d != axis_ && in[i]->dims[d] != dims[d]) return error("inputs differ in dimension " + std::to_string(d));
-      }
-      dims[axis_] += in[i]->dims[axis_];
-    }
-    set_out(in[0]->rank, dims);
-    return {};
-  }
   void constrain(Layout* layout) override {
     placed_.assign(in.size(), false);
     if (axis_ != out->axis) return;
@@ -124,30 +112,13 @@ class ConcatOp : public Op {
   }
 
  private:
-  int axis_;
   std::vector<bool> placed_;  // lies in the output already
 };
 
-class SliceOp : public Op {
+class SliceOp : public SliceShape {
  public:
-  explicit SliceOp(const OpSpec& spec) : Op(spec) {
-    Attrs attrs(spec);
-    axis_ = attrs.i32();
-    start_ = attrs.i32();
-    stop_ = attrs.i32();
-    step_ = attrs.i32();
-  }
+  using SliceShape::SliceShape;
 
-  Status infer() override {
-    int64_t dims[kRankMax];
-    std::copy(in[0]->dims, in[0]->dims + in[0]->rank, dims);
-    const int64_t stop = std::min<int64_t>(stop_, dims[axis_]);
-    if (start_ >= stop) return error("an empty slice of dimension " + std::to_string(axis_));
-    step_ = std::min(step_, stop - start_);  // the same elements, and the distance between them stays inside the input
-    dims[axis_] = ceil_div(stop - start_, step_);
-    set_out(in[0]->rank, dims);
-    return {};
-  }
   void constrain(Layout* layout) override {
     view_ = axis_ == out->axis && step_ == 1 && layout->place(out, in[0], start_);
   }
@@ -162,8 +133,6 @@ class SliceOp : public Op {
   }
 
  private:
-  int axis_;
-  int64_t start_, stop_, step_;
   bool view_ = false;
 };
 
@@ -206,29 +175,10 @@ class PermuteOp : public Op {
   bool view_ = false;
 };
 
-class ReshapeOp : public Op {
+class ReshapeOp : public ReshapeShape {
  public:
-  explicit ReshapeOp(const OpSpec& spec) : Op(spec) {}
+  using ReshapeShape::ReshapeShape;
 
-  Status infer() override {
-    Attrs attrs(spec());
-    const int rank = static_cast<int>(spec().attr_count);
-    int64_t dims[kRankMax], known = 1, total = 1;
-    int unknown = -1;
-    for (int d = 0; d < rank; ++d) {
-      const int32_t code = attrs.i32();
-      dims[d] = code >= 0 ? code : code == -1 ? 1 : in[0]->dims[-2 - code];
-      if (code == -1) unknown = d;
-      if (!checked_mul(known, dims[d], &known)) return error("reshape overflows");
-    }
-    for (int d = 0; d < in[0]->rank; ++d) total *= in[0]->dims[d];
-    if (unknown >= 0 && known > 0 && total % known == 0) dims[unknown] = total / known, known = total;
-    if (known != total) {
-      return error("cannot reshape " + std::to_string(total) + " elements to a multiple of " + std::to_string(known));
-    }
-    set_out(rank, dims);
-    return {};
-  }
   // The same bytes when the channel axis has as many elements before and after it as it had.
   void constrain(Layout* layout) override {
     if (in[0]->spatial() || out->spatial()) return;
@@ -285,20 +235,10 @@ class ReshapeOp : public Op {
   bool view_ = false;
 };
 
-class PadOp : public Op {
+class PadOp : public PadShape {
  public:
-  explicit PadOp(const OpSpec& spec) : Op(spec) {
-    Attrs attrs(spec);
-    value_ = attrs.f32();
-    for (uint32_t d = 0; 2 * d + 1 < spec.attr_count; ++d) before_[d] = attrs.i32(), after_[d] = attrs.i32();
-  }
+  using PadShape::PadShape;
 
-  Status infer() override {
-    int64_t dims[kRankMax];
-    for (int d = 0; d < in[0]->rank; ++d) dims[d] = before_[d] + in[0]->dims[d] + after_[d];
-    set_out(in[0]->rank, dims);
-    return {};
-  }
   void run(const RunContext& ctx) override {
     int64_t to[kRankMax], from[kRankMax];
     const int64_t still[kRankMax] = {};
@@ -310,10 +250,6 @@ class PadOp : public Op {
     for (int d = 0; d < out->rank; ++d) corner += before_[d] * to[d];
     copy_strided(*ctx.kernels, in[0]->rank, in[0]->dims, out->data + corner, to, in[0]->data, from);
   }
-
- private:
-  float value_;
-  int64_t before_[kRankMax] = {}, after_[kRankMax] = {};
 };
 
 class ConstantOp : public Op {
