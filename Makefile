@@ -11,8 +11,9 @@ SOURCES := $(shell find csrc -type f)
 demo: .venv/.built
 	$(PY) examples/digits.py $(if $(DATA),--data $(DATA))
 
+# Files of tests are shared among two processes.
 test: .venv/.built
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 bench: .venv/.built
 	$(PY) -m pytest bench

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: the C++ build, shared data, and small converted models."""
 
+import fcntl
 import os
 import subprocess
 import tempfile
@@ -30,10 +31,13 @@ def build_cpp(name: str, *options: str) -> Path:
     folder = ROOT / "build" / name
     make_program = f"-DCMAKE_MAKE_PROGRAM={Path(ninja.BIN_DIR) / 'ninja'}"
     configure = [tool, "-S", ROOT / "csrc", "-B", folder, "-G", "Ninja", make_program, "-DPYRUNTIME_TESTS=ON"]
-    for command in ([*configure, *options], [tool, "--build", folder]):
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if done.returncode:
-            pytest.fail(f"the C++ build failed:\n{done.stdout[-8000:]}", pytrace=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:  # tests run in several processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in ([*configure, *options], [tool, "--build", folder]):
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if done.returncode:
+                pytest.fail(f"the C++ build failed:\n{done.stdout[-8000:]}", pytrace=False)
     return folder
 
 
