@@ -409,7 +409,7 @@ def main() -> None:
         raise SystemExit(f"no layer has {arguments.filter!r} in its name")
     console = Console(width=None if sys.stdout.isatty() else 170)
     if sparse_engines.mkl() is None:
-        console.print("without MKL: no libmkl_rt here (pip install -e '.[mkl]')")
+        console.print("without MKL: no libmkl_rt here (pip install -e '.[mkl]')", markup=False)
     torch.set_grad_enabled(False)
     load = [os.getloadavg()[0]]
     rows: list[Row] = []
