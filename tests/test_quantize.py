@@ -185,6 +185,38 @@ def test_a_wrong_file_is_refused(
     assert not (tmp_path / "net.pyrt").exists()
 
 
+class Two(nn.Module):
+    """Two inputs and two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(24, 16), nn.Linear(24, 16)
+
+    def forward(self, x: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+        return self.one(x), self.other(side)
+
+
+def test_the_wrong_one_of_two_outputs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module, inputs = Two().eval(), {"x": torch.randn(8, 24), "side": torch.randn(8, 24)}
+    integers = quantize(module, [tuple(inputs.values())], progress=False)
+    infer, wrong = pyruntime.Model.infer, ""
+
+    def spoiled(self: pyruntime.Model, x: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        nonlocal wrong
+        results = infer(self, x)
+        assert isinstance(results, dict)
+        wrong = list(results)[1]
+        return {**results, wrong: np.roll(results[wrong], 1, axis=0)}
+
+    converters.convert(integers, inputs, tmp_path / "right.pyrt", progress=False)
+    monkeypatch.setattr(pyruntime.Model, "infer", spoiled)
+    with pytest.raises(converters.ConvertError) as refused:
+        converters.convert(integers, inputs, tmp_path / "wrong.pyrt", progress=False)
+    assert f"output '{wrong}' differs" in str(refused.value)
+    assert not (tmp_path / "wrong.pyrt").exists()
+
+
 def images(net: nn.Module, x: Tensor, labels: np.ndarray) -> float:
     with torch.no_grad():
         return float(np.mean(torch.cat([net(part).argmax(1) for part in x.split(200)]).numpy() == labels))
