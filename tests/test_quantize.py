@@ -275,6 +275,8 @@ class Branches(nn.Module):
         (nn.Sequential(nn.Linear(4, 4)), {"skip": ["0"]}, "no linear or conv2d layer"),
         (nn.Sequential(nn.Linear(4, 4)), {"observer": "median"}, "observer must be one of"),
         (nn.Sequential(nn.Linear(4, 4)), {"calibration": never()}, "calibration has no batch"),
+        (nn.Sequential(nn.Linear(4, 4)), {"calibration": [{"x": torch.zeros(2, 4)}]}, "found str in one"),
+        (nn.Sequential(nn.Linear(4, 4)), {"calibration": [np.zeros((2, 4))]}, "found ndarray in one"),
         (Branches(), {}, "torch.fx cannot trace Branches"),
     ],
 )

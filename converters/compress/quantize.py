@@ -48,6 +48,12 @@ def quantize(
     if observer not in RANGES:
         raise ValueError(f"observer must be one of {', '.join(RANGES)}, not {observer!r}")
     batches = [(b,) if isinstance(b, Tensor) else tuple(b) for b in calibration]
+    for batch in batches:
+        if wrong := [x for x in batch if not isinstance(x, Tensor)]:
+            raise ValueError(
+                "a calibration batch is a tensor, or a tuple of one tensor per argument of the module; found "
+                f"{type(wrong[0]).__name__} in one (of a dict, give its values in the order of the arguments)"
+            )
     if not batches:
         raise ValueError("calibration has no batch: give some inputs, a few hundred images or sentences")
     traced = _trace(module)
