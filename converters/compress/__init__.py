@@ -3,7 +3,8 @@ set.
 
 What each function leaves behind is an ordinary ``torch.nn.Module``. It trains, evaluates, copies, saves its
 state dict and exports as before; ``torch.nn.utils.parametrize`` keeps its weights on the set (zeros, k
-distinct values, half precision) meanwhile. ``converters.convert`` then stores exactly those weights.
+distinct values, half precision, a product codebook) meanwhile. ``converters.convert`` then stores exactly
+those weights.
 """
 
 from converters.compress.cluster import SharedWeights, cluster
@@ -11,6 +12,7 @@ from converters.compress.dynamic import RoundTokens, quantize_dynamic
 from converters.compress.half import Half, half
 from converters.compress.integers import FakeQuantize, RowGrid
 from converters.compress.pipeline import deep_compression
+from converters.compress.product import ProductCodebook, product_quantize
 from converters.compress.prune import Mask, adopt_masks, cubic_sparsity, prune, sparsity_of
 from converters.compress.quantize import quantize
 
@@ -18,6 +20,7 @@ __all__ = [
     "FakeQuantize",
     "Half",
     "Mask",
+    "ProductCodebook",
     "RoundTokens",
     "RowGrid",
     "SharedWeights",
@@ -26,6 +29,7 @@ __all__ = [
     "cubic_sparsity",
     "deep_compression",
     "half",
+    "product_quantize",
     "prune",
     "quantize",
     "quantize_dynamic",

@@ -12,22 +12,27 @@ T = TypeVar("T")
 WEIGHTED = (nn.Linear, nn.Conv2d)
 
 
-def weighted_layers(module: nn.Module, names: Iterable[str] | None = None) -> dict[str, nn.Module]:
-    """The linear and conv2d layers of `module` by name, all of them or those in `names`.
+def weighted_layers(
+    module: nn.Module,
+    names: Iterable[str] | None = None,
+    kinds: tuple[type[nn.Module], ...] = WEIGHTED,
+) -> dict[str, nn.Module]:
+    """The linear and conv2d layers (or those of `kinds`) by name, all of them or those in `names`.
 
     Raises ValueError if a name is not such a layer, if there is none at all, or if two layers are tied to one
     weight.
     """
     layers: dict[str, nn.Module] = {
-        name: layer for name, layer in module.named_modules() if isinstance(layer, WEIGHTED)
+        name: layer for name, layer in module.named_modules() if isinstance(layer, kinds)
     }
+    what = "linear or conv2d" if kinds is WEIGHTED else ", ".join(kind.__name__ for kind in kinds)
     if not layers:
-        raise ValueError(f"{type(module).__name__} has no linear or conv2d layer to compress")
+        raise ValueError(f"{type(module).__name__} has no {what} layer to compress")
     if names is not None:
         wanted = list(names)
         for name in wanted:
             if name not in layers:
-                raise ValueError(f"'{name}' is not a linear or conv2d layer; there are: {', '.join(layers)}")
+                raise ValueError(f"'{name}' is not a {what} layer; there are: {', '.join(layers)}")
         layers = {name: layer for name, layer in layers.items() if name in wanted}
 
     owners: dict[Tensor, str] = {}
