@@ -30,7 +30,8 @@ def export(
     """Exports `module` in eval mode; returns the program and warnings. The module is left as it was.
 
     dynamic_shapes: as torch.export takes it; overrules dynamic_batch, which makes dimension 0 of every input
-    dynamic. A batch of 1 is exported as 2 copies, for torch.export takes a size of 1 for a constant.
+    dynamic, and dimension 1 of integer inputs, for they are sequences. A size of 1 is exported as 2 copies, for
+    torch.export takes it for a constant.
     Raises ConvertError if torch.export cannot trace the module.
     """
     args, kwargs = _arguments(module, example_inputs)
@@ -41,15 +42,27 @@ def export(
             return _export(module, args, kwargs, dynamic_shapes), []
         if not dynamic_batch:
             return _export(module, args, kwargs, None), []
-        shapes = _batch_dims(module, args, kwargs)
         two_args, two_kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
-        try:
-            program = _export(module, two_args, two_kwargs, shapes)
-            if all(not fake.dim() or isinstance(dim(fake.shape[0]), str) for fake in _fake_inputs(program)):
-                return program, []
-            reason = "the module's own code fixes it"
-        except ConvertError as error:
-            reason = str(error).strip().splitlines()[0]
+        batches = {x.shape[0] for x in pytree.tree_leaves((two_args, two_kwargs)) if x.dim()}
+        # First one batch for all inputs, as most models have it, then one for each.
+        one = [ExportDim("batch", min=1, max=MAX_BATCH)] if len(batches) == 1 else []
+        for batch in [*one, ExportDim.AUTO(min=1, max=MAX_BATCH)]:
+            shapes = _batch_dims(module, args, kwargs, batch)
+            try:
+                program = _export(module, two_args, two_kwargs, shapes)
+                fakes = _fake_inputs(program)
+                if all(not fake.dim() or isinstance(dim(fake.shape[0]), str) for fake in fakes):
+                    fixed = [
+                        name
+                        for name, fake in zip(program.graph_signature.user_inputs, fakes, strict=True)
+                        if _is_sequence(fake) and not isinstance(dim(fake.shape[1]), str)
+                    ]
+                    return program, [
+                        f"the length of input {name!r} is fixed by the module's own code" for name in fixed
+                    ]
+                reason = "the module's own code fixes it"
+            except ConvertError as error:
+                reason = str(error).strip().splitlines()[0]
         note = f"the batch is fixed to that of the example inputs: {reason}"
         return _export(module, args, kwargs, None), [note]
 
@@ -96,13 +109,22 @@ def _arguments(module: torch.nn.Module, example: Inputs) -> tuple[tuple[Any, ...
     return args, kwargs
 
 
+def _is_sequence(tensor: torch.Tensor) -> bool:
+    return tensor.dim() > 1 and not tensor.is_floating_point()
+
+
 def _at_least_two(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.cat([tensor, tensor]) if tensor.dim() and tensor.shape[0] == 1 else tensor
+    for axis in range(2 if _is_sequence(tensor) else min(tensor.dim(), 1)):
+        if tensor.shape[axis] == 1:
+            tensor = torch.cat([tensor, tensor], axis)
+    return tensor
 
 
-def _batch_dims(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _batch_dims(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], batch: Any) -> Any:
     def spec(tensor: torch.Tensor) -> Any:
-        return {0: ExportDim.AUTO(min=1, max=MAX_BATCH)} if tensor.dim() else None
+        if _is_sequence(tensor):
+            return {0: batch, 1: ExportDim.AUTO(min=1, max=MAX_BATCH)}
+        return {0: batch} if tensor.dim() else None
 
     try:
         named = inspect.signature(module.forward).bind(*args, **kwargs).arguments
@@ -176,7 +198,7 @@ def dim(size: Any) -> Dim:
 def symbols(program: ExportedProgram, shapes: Mapping[str, Sequence[Dim]]) -> list[Symbol]:
     """The dynamic dimensions of the inputs (name -> shape), with the ranges torch.export found.
 
-    Named batch (dimension 0), height and width (2 and 3 of rank 4), else `input.dimension`.
+    Named batch (dimension 0), length (1 of rank 2), height and width (2 and 3 of rank 4), else `input.dimension`.
     """
     ranges = {str(expression): bounds for expression, bounds in program.range_constraints.items()}
     found: dict[str, Symbol] = {}
@@ -189,9 +211,8 @@ def symbols(program: ExportedProgram, shapes: Mapping[str, Sequence[Dim]]) -> li
                     f"input {name!r}: dimension {axis} is {size}; dynamic dimensions must be independent, "
                     "make it fixed in dynamic_shapes"
                 )
-            label = {0: "batch"}.get(axis) or (
-                {2: "height", 3: "width"}.get(axis) if len(shape) == 4 else None
-            )
+            usual = {2: {1: "length"}, 4: {2: "height", 3: "width"}}.get(len(shape), {})
+            label = "batch" if axis == 0 else usual.get(axis)
             if label is None or any(label == s.name for s in found.values()):
                 label = f"{name}.{axis}"
             low, high = 1, MAX_SIZE

@@ -14,7 +14,7 @@ from converters.errors import ConvertError
 from converters.graph import Activation, Graph, Op, Value, Weight
 
 MAGIC = b"\x89PYRT\r\n\x1a"
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 ALIGN = 64
 SECTIONS = {"STRINGS": 1, "SYMBOLS": 2, "VALUES": 3, "WORDS": 4, "OPS": 5, "TENSORS": 6, "STREAMS": 7}
 STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4}
@@ -22,8 +22,8 @@ VALUE_KINDS = {"f32": 1, "codebook": 2, "f16": 3, "s8": 4, "i32": 5, "s4": 6}
 STREAM_KINDS = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5}
 CODINGS = {"raw": 0, "huffman": 1}
 ROLE_INTERNAL, ROLE_INPUT, ROLE_OUTPUT = 0, 1, 2
-DTYPE_F32, DTYPE_U8 = 1, 2
-LAST_OF_1_0 = 17  # op number
+DTYPES = {"f32": 1, "u8": 2, "i32": 3, "i64": 4}
+LAST_OPS = 17, 25  # op numbers of 1.0 and of 1.1
 ACTIVATIONS = {
     name: code
     for code, name in enumerate(
@@ -74,6 +74,7 @@ OPS = {
     "qmean": (23, "scale:f low high"),
     "qtable": (24, "table*"),
     "qlinear_dynamic": (25, "act"),
+    "embedding": (26, ""),
 }
 
 
@@ -188,8 +189,12 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
     for stream, at in zip(streams, stream_offsets, strict=True):
         _append(file, at, stream.data)
     # The oldest version that has all of it, so that older runtimes read what they can.
-    blocks = any(tensor.structure == "bcsr" for tensor in tensors)
-    minor = MINOR if blocks or any(OPS[op.kind][0] > LAST_OF_1_0 for op in graph.ops) else 0
+    last_op = max(OPS[op.kind][0] for op in graph.ops)
+    minor = sum(last_op > last for last in LAST_OPS)
+    if any(tensor.structure == "bcsr" for tensor in tensors):
+        minor = max(minor, 1)
+    if any(value.dtype != "f32" for value in graph.inputs):
+        minor = MINOR
     header = struct.pack(
         "<8sHHIQI32x", MAGIC, MAJOR, minor, zlib.crc32(section_table), len(file), len(sections)
     )
@@ -215,9 +220,9 @@ def _value(value: Value, graph: Graph, strings: _Strings, words: _Words) -> byte
         role = ROLE_OUTPUT
     axis = -1 if value.channel_axis is None else value.channel_axis
     name = strings.add(value.name)
-    dtype, quant = DTYPE_F32, 0
+    dtype, quant = DTYPES[value.dtype], 0
     if value.quant is not None:
-        dtype, quant = DTYPE_U8, words.add(struct.pack("<fI", value.quant.scale, value.quant.zero))
+        dtype, quant = DTYPES["u8"], words.add(struct.pack("<fI", value.quant.scale, value.quant.zero))
     return struct.pack("<IBBbBII", name, dtype, value.rank, axis, role, dims, quant)
 
 

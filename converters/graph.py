@@ -15,7 +15,9 @@ import numpy.typing as npt
 # A size: a number, or the text of the symbolic expression torch.export uses for it ("s0", "s0//2 + 1").
 Dim = int | str
 Attr = int | float | list[int]
-Role = Literal["matrix", "depthwise", "vector", "constant", "s8 matrix", "s8 depthwise", "i32 vector"]
+Role = Literal[
+    "matrix", "depthwise", "vector", "constant", "embedding", "s8 matrix", "s8 depthwise", "i32 vector"
+]
 Matrix = npt.NDArray[np.float32]
 
 
@@ -41,13 +43,17 @@ class Grid:
 
 @dataclass(eq=False)
 class Value:
-    """An activation. `example` is its shape for the example inputs; f32, or u8 where it has a `quant`."""
+    """An activation. `example` is its shape for the example inputs; f32, or u8 where it has a `quant`.
+
+    Integers and booleans are computed on as f32; only a graph input says what it is, in `dtype`.
+    """
 
     shape: tuple[Dim, ...]
     example: tuple[int, ...]
     name: str = ""
     channel_axis: int | None = None  # assigned by layout.py
     quant: Quant | None = None
+    dtype: Literal["f32", "i32", "i64"] = "f32"
 
     @property
     def rank(self) -> int:
@@ -59,7 +65,7 @@ class Weight:
     """A constant operand, f32 or f64 [M, K] (f64 until written, so that folding rounds once).
 
     role: "matrix" is multiplied (linear, conv), "depthwise" is one filter per channel, "vector" is a bias
-    or a scale of shape [M, 1], "constant" is anything else, flattened to [numel, 1]. The integer roles hold
+    or a scale of shape [M, 1], "embedding" is a table that rows are read from, "constant" is anything else, flattened to [numel, 1]. The integer roles hold
     int8 or int32 in the column order of the file (integers.py).
     grid: where the weight lies on an integer grid. parameters: of the torch tensor, if not all of `matrix`.
     columns: for how many columns of activations it is used at batch 1; tells GEMV from GEMM.

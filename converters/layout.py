@@ -9,6 +9,8 @@ from __future__ import annotations
 from converters.graph import Graph, Op, Value
 
 FREE = ("reshape", "permute", "constant")
+# Inputs whose layout does not matter, by number: they are few numbers, read by their strides.
+ANY_LAYOUT = {"embedding": (0,)}
 
 
 def assign(graph: Graph) -> None:
@@ -24,7 +26,7 @@ def assign(graph: Graph) -> None:
         else:
             axis = op.layout if op.layout is not None else _followed(op)
             for i, value in enumerate(op.inputs):
-                if value.channel_axis == axis:
+                if value.channel_axis == axis or i in ANY_LAYOUT.get(op.kind, ()):
                     continue
                 if (value, axis) not in relaid:
                     copy = relaid[value, axis] = Value(
@@ -59,6 +61,8 @@ def _wanted(value: Value, readers: dict[Value, list[Op]]) -> int:
     pending, seen = [value], {value}
     while pending:
         for op in readers.get(pending.pop(0), []):
+            if any(op.inputs[i] is value for i in ANY_LAYOUT.get(op.kind, ()) if i < len(op.inputs)):
+                continue
             if op.layout is not None and op.inputs[0].rank == value.rank:
                 return op.layout
             if op.kind in FREE or op.kind == "reduce":

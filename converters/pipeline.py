@@ -41,7 +41,8 @@ def convert(
     """Writes `module` as a `.pyrt` file that computes what it computes in eval mode.
 
     module: float32; it is not changed. example_inputs: a tensor, a tuple of tensors, or a dict by argument
-    name. dynamic_batch: dimension 0 of every input may be any size from 1 to 65535 at run time.
+    name; integers are int64, int32 or bool. dynamic_batch: dimension 0 of every input may be any size from 1 to
+    65535 at run time, and dimension 1 of integer inputs (the length of a sequence) any that the module takes.
     dynamic_shapes: which dimensions are dynamic, as torch.export.export takes it, instead of dynamic_batch.
     prefer: "size" takes the smallest exact encoding of each weight, "speed" the fastest by the cost table,
     "auto" weighs both. verify: run the file on the example inputs and compare with torch.
@@ -133,7 +134,12 @@ def _integer_tolerances(
     generator = torch.Generator().manual_seed(0)
     moved = [0.0] * len(wanted)
     for _ in range(4):
-        found = run_torch([x * (1 + ROUNDING * torch.randn(x.shape, generator=generator)) for x in inputs])
+        found = run_torch(
+            [
+                x * (1 + ROUNDING * torch.randn(x.shape, generator=generator)) if x.is_floating_point() else x
+                for x in inputs
+            ]
+        )
         moved = [max(m, _relative_rms(f, y)) for m, f, y in zip(moved, found, wanted, strict=True)]
     return [max(INTEGER_TOLERANCE, min(2 * m, CHAOS_LIMIT)) for m in moved]
 

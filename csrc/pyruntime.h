@@ -33,11 +33,14 @@ typedef enum {
 
 #define PYRT_MAX_RANK 6
 
+typedef enum { PYRT_F32 = 1, PYRT_I32 = 3, PYRT_I64 = 4 } pyrt_dtype;
+
 /* An input or output. Dimension d is dims[d], or unknown until run time when dims[d] is -1. */
 typedef struct {
   const char* name; /* lives as long as the model */
   int32_t rank;
   int64_t dims[PYRT_MAX_RANK];
+  pyrt_dtype dtype;
 } pyrt_info;
 
 PYRT_API const char* pyrt_version(void);
@@ -62,6 +65,12 @@ PYRT_API void pyrt_session_destroy(pyrt_session* session);
 /* Sets an input to C-contiguous f32 data, which must stay until pyrt_session_run returns. */
 PYRT_API pyrt_status pyrt_session_set_input(pyrt_session* session, size_t index, const float* data, const int64_t* dims,
                                             int rank);
+/* The same for an input of integers, whose dtype is PYRT_I64 or PYRT_I32: both functions serve either. Values reach
+   from -2^24 to 2^24. */
+PYRT_API pyrt_status pyrt_session_set_input_i64(pyrt_session* session, size_t index, const int64_t* data,
+                                                const int64_t* dims, int rank);
+PYRT_API pyrt_status pyrt_session_set_input_i32(pyrt_session* session, size_t index, const int32_t* data,
+                                                const int64_t* dims, int rank);
 PYRT_API pyrt_status pyrt_session_run(pyrt_session* session);
 /* The shape of an output of the last run. */
 PYRT_API pyrt_status pyrt_session_output_info(const pyrt_session* session, size_t index, pyrt_info* info);

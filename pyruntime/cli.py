@@ -175,7 +175,10 @@ def _random_inputs(model: Model, dims: list[tuple[str, int]]) -> dict[str, Array
     rng = np.random.default_rng(0)
     shapes = model.input_shapes(**dict(dims))
     return {
+        # Of integers ones: a row of any table, and a mask that hides nothing.
         info.name: rng.standard_normal(shape, np.float32)
+        if info.dtype == "float32"
+        else np.ones(shape, info.dtype)
         for info, shape in zip(model.inputs, shapes, strict=True)
     }
 

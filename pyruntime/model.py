@@ -14,6 +14,7 @@ from pyruntime.profile import Profile
 from pyruntime.table import Table
 
 Array = npt.NDArray[np.float32]
+Input = npt.NDArray[np.float32] | npt.NDArray[np.int64] | npt.NDArray[np.int32]
 Feed = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
 
@@ -92,8 +93,9 @@ class Model:
     def infer(self, x: Feed) -> Array | dict[str, Array]:
         """Runs the network.
 
-        `x` is one array for a network with one input, or a dict of arrays by input name. float32 and
-        float16 are taken, in the shape that `inputs` declares. Returns a float32 array, or a dict by name
+        `x` is one array for a network with one input, or a dict of arrays by input name, in the shape and of
+        the dtype that `inputs` declares: float32 (float16 is taken as well), or int64 or int32 (any integers
+        and booleans are taken, -2**24 to 2**24). Returns a float32 array, or a dict by name
         when the network has several outputs. Raises `pyruntime.Error` that says what was expected.
         """
         results = self._core.infer(self._arrays(x))
@@ -174,21 +176,30 @@ class Model:
         inputs = ", ".join(f"{info.name}: {info.dtype}{list(info.shape)}" for info in self.inputs)
         return f"<pyruntime.Model ({inputs}) isa={self.isa} threads={self.threads}>".replace("'", "")
 
-    def _arrays(self, x: Feed) -> list[Array]:
+    def _arrays(self, x: Feed) -> list[Input]:
         """The inputs in call order."""
         names = [info.name for info in self.inputs]
         if isinstance(x, Mapping):
             if x.keys() != set(names):
                 raise _core.Error(f"the inputs are {names}, not {sorted(x)}")
-            return [_float32(info, x[info.name]) for info in self.inputs]
+            return [_array(info, x[info.name]) for info in self.inputs]
         if len(names) != 1:
             raise _core.Error(f"this model has {len(names)} inputs: pass a dict with the arrays {names}")
-        return [_float32(self.inputs[0], x)]
+        return [_array(self.inputs[0], x)]
 
 
-def _float32(info: InputInfo, value: npt.ArrayLike) -> Array:
-    """`value` as contiguous float32. Only a cast that loses nothing is made silently."""
+def _array(info: InputInfo, value: npt.ArrayLike) -> Input:
+    """`value` as a contiguous array of the declared kind. Only a cast that loses nothing is made silently."""
     array = np.asarray(value)
+    if info.dtype != "float32":
+        if array.dtype in (np.int64, np.int32):
+            return np.asarray(array, order="C")
+        if array.dtype.kind not in "iub" or array.dtype == np.uint64:
+            raise _core.Error(
+                f"input '{info.name}' must be {info.dtype}, not {array.dtype}: convert it with "
+                f".astype(np.{info.dtype})"
+            )
+        return np.asarray(array, dtype=np.int64, order="C")
     if array.dtype not in (np.float32, np.float16):
         raise _core.Error(
             f"input '{info.name}' must be float32 (or float16), not {array.dtype}: convert it with "

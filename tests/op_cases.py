@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 
 class Case(NamedTuple):
-    """factory makes the module, inputs its example inputs (all f32, batch first)."""
+    """factory makes the module, inputs its example inputs (f32 or i64, batch first)."""
 
     name: str
     factory: Callable[[], nn.Module]
@@ -428,6 +429,40 @@ def lenet5() -> nn.Module:
     return nn.Sequential(*features, nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
+def tokens(high: int, *shapes: tuple[int, ...]) -> Callable[[], tuple[Tensor, ...]]:
+    def make() -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(1)
+        return tuple(torch.randint(0, high, shape, generator=generator) for shape in shapes)
+
+    return make
+
+
+def table(grid: Callable[[Tensor], Tensor] = lambda w: w, rows: int = 40, columns: int = 12) -> nn.Module:
+    """An embedding whose weights lie on a grid, and a layer behind it."""
+    net = nn.Sequential(nn.Embedding(rows, columns), nn.Linear(columns, 5))
+    weight = net[0].weight
+    assert isinstance(weight, nn.Parameter)
+    weight.data = grid(weight.data)
+    return net
+
+
+def per_row_int8(net: nn.Module) -> nn.Module:
+    class RowGrid(nn.Module):
+        def forward(self, w: Tensor) -> Tensor:
+            scale = w.detach().float().abs().amax(1) / 127
+            zero = torch.zeros(len(w), dtype=torch.int32)
+            return torch.fake_quantize_per_channel_affine(w, scale, zero, 0, -127, 127)
+
+    assert isinstance(net, nn.Sequential)
+    parametrize.register_parametrization(net[0], "weight", RowGrid())
+    return net
+
+
+case("embedding", table, tokens(40, (2, 7)))
+case("embedding_f16", lambda: table(lambda w: w.half().float()), tokens(40, (2, 7)))
+case("embedding_codebook", lambda: table(lambda w: (2 * w).round() / 2), tokens(40, (3, 20)))
+case("embedding_int8", lambda: per_row_int8(table(rows=41, columns=30)), tokens(41, (2, 7)))
+case("embedding_alone", lambda: nn.Embedding(9, 3), tokens(9, (2,)))
 case("net_lenet5", lenet5, random((2, 1, 28, 28)))
 case(
     "net_mlp",

@@ -57,6 +57,7 @@ OPS = [
     "qmean",
     "qtable",
     "qlinear_dynamic",
+    "embedding",
 ]
 NO_ACT: tuple[int | float, ...] = (0, 0.0, 0.0)
 
@@ -128,7 +129,7 @@ class Pyrt:
             file += bytes(offsets[name] - len(file)) + content
         for stream in self.streams:
             file += bytes(stream.offset - len(file)) + stream.data
-        struct.pack_into("<8sHHIQI", file, 0, MAGIC, 1, 1, 0, len(file), len(SECTIONS))
+        struct.pack_into("<8sHHIQI", file, 0, MAGIC, 1, 2, 0, len(file), len(SECTIONS))
         return seal(file)
 
     def _table(self, name: str) -> bytes:

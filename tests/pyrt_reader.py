@@ -50,6 +50,7 @@ OP_TABLE = {
     23: ("qmean", (1, 1), (0, 0), 3),
     24: ("qtable", (1, 1), (0, 0), 64),
     25: ("qlinear_dynamic", (1, 1), (4, 4), 3),
+    26: ("embedding", (1, 1), (1, 2), 0),
 }
 
 
@@ -152,7 +153,7 @@ def parse(data: bytes) -> File:
     magic, major, minor, table_crc, size, count = struct.unpack_from("<8sHHIQI", data)
     check(magic == b"\x89PYRT\r\n\x1a", "header", "magic")
     check(zlib.crc32(data[:60]) == struct.unpack_from("<I", data, 60)[0], "header", "CRC")
-    check(major == 1 and minor <= 1, "header", "version")
+    check(major == 1 and minor <= 2, "header", "version")
     check(size == len(data), "header", "file size")
     check(not any(data[28:60]), "header", "reserved")
     check(count == 7 and len(data) >= 64 + 32 * count, "header", "section count")
@@ -211,7 +212,7 @@ def _symbols(data: bytes, text: Callable[[int], str]) -> list[tuple[str, int, in
 def _values(data: bytes, text: Callable[[int], str], words: np.ndarray, symbols: int) -> list[Value]:
     found = []
     for name, dtype, rank, axis, role, dims, quant in struct.iter_unpack("<IBBbBII", data):
-        check(dtype in (1, 2) and rank <= 6 and -1 <= axis < rank and role <= 2, "VALUES", "fields")
+        check(dtype in (1, 2, 3, 4) and rank <= 6 and -1 <= axis < rank and role <= 2, "VALUES", "fields")
         scale, zero_point = 0.0, 0
         if dtype == 2:
             check(role == 0 and axis >= 0 and quant + 2 <= words.size, "VALUES", "u8 values are internal")
@@ -219,6 +220,7 @@ def _values(data: bytes, text: Callable[[int], str], words: np.ndarray, symbols:
             check(2.0**-100 <= scale <= 2.0**100 and zero_point <= 255, "VALUES", "scale and zero point")
         else:
             check(quant == 0, "VALUES", "f32 has no quantization")
+            check(dtype == 1 or role == 1, "VALUES", "integers are inputs")
         sizes: list[int] = []
         if role == 1:
             check(dims + rank <= words.size, "VALUES", "dims inside WORDS")
@@ -264,7 +266,10 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
             stored = -(-rows // 4) * 4 * -(-cols // 4) * 4
         check(values != S4 or (structure == PANELS and cols % 4 == 0), where, "s4: panels, fours of columns")
         check(values != I32 or structure == ROWS, where, "i32: rows only")
-        check(structure != ROWS or (panel_rows == 0 and entries == stored), where, "rows: entries")
+        coded = any(s.coding == HUFFMAN for s in mine)
+        in_chunks = structure == ROWS and values == CODEBOOK and coded and groups == 1 and panel_rows > 0
+        check(structure != ROWS or (panel_rows == 0 and not coded) or in_chunks, where, "rows: chunks")
+        check(structure != ROWS or entries == stored, where, "rows: entries")
         if structure == PANELS:
             check(panel_rows == 16, where, "panels have 16 rows")
             stored = -(-cols // 8) * 8 if values == S4 else cols
@@ -314,6 +319,14 @@ def _check_layout(op: Op, values: list[Value]) -> None:
     if op.kind in ("reshape", "permute", "constant"):
         return
     where = f"op {op.name} ({op.kind})"
+    if op.kind == "embedding":
+        rank = values[op.inputs[0]].rank
+        check(
+            (values[op.output].rank, values[op.output].channel_axis) == (rank + 1, rank),
+            where,
+            "channels last",
+        )
+        return
     axes = {values[v].channel_axis for v in op.inputs}
     check(len(axes) == 1, where, "inputs have one channel axis")
     axis, out = values[op.inputs[0]].channel_axis, values[op.output]
@@ -344,6 +357,8 @@ def _decode(t: Tensor) -> np.ndarray:
         panels = t.groups * -(-t.rows // t.groups // 16)
         per_panel = [16 * min(256, t.cols - k) for k in range(0, t.cols, 256)]
         chunks = per_panel * panels
+    if t.structure == ROWS and t.panel_rows:
+        chunks = [t.cols * min(t.panel_rows, t.rows - r) for r in range(0, t.rows, t.panel_rows)]
     if t.values in (S8, I32, S4):
         return _integers(t, where)
     entries = _entry_values(t, chunks, where)
@@ -651,5 +666,9 @@ def _run_op(op: Op, x: list[torch.Tensor], w: list[torch.Tensor], file: File) ->
         if op.i(2):
             return F.interpolate(x[0], size=(op.i(2), op.i(3)), mode=mode, **align)
         return F.interpolate(x[0], scale_factor=(op.f(4), op.f(5)), mode=mode, **align)
+    if op.kind == "embedding":
+        table = w[0] * w[1] if len(w) > 1 else w[0]
+        check(bool(((x[0] >= 0) & (x[0] < len(table))).all()), op.name, "rows exist")
+        return table[x[0].long()]
     check(op.kind == "constant", op.name, "known op")
     return w[0].reshape(op.ints())

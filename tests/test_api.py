@@ -244,3 +244,25 @@ def test_memory_contract(large: Path) -> None:
             pytest.skip("peak memory is read from /proc")
         assert memory.declared.file_bytes == large.stat().st_size
         assert abs(memory.difference) < 4_000_000
+
+
+def test_integer_inputs(tmp_path: Path) -> None:
+    """int64, int32 and lesser integers of any batch and length; what a table does not have is refused."""
+    net = torch.nn.Embedding(50, 8)
+    converters.convert(net, torch.zeros(1, 4, dtype=torch.int64), tmp_path / "table.pyrt", progress=False)
+    with pyruntime.load(tmp_path / "table.pyrt") as model:
+        assert model.inputs[0].dtype == "int64" and model.inputs[0].shape == ("batch", "length")
+        for dtype in (np.int64, np.int32, np.uint8):
+            for shape in ((1, 1), (3, 17), (2, 40)):
+                ids = np.random.default_rng(0).integers(0, 50, shape).astype(dtype)
+                wanted = net(torch.from_numpy(ids).long()).detach().numpy()
+                assert np.array_equal(model.infer(ids), wanted)
+        for ids, rule in (
+            (np.array([[50]]), "looks up row 50 of a table of 50"),
+            (np.array([[-1]]), "looks up row -1"),
+            (np.array([[2**40]]), "is too large"),
+            (np.zeros((1, 1), np.float32), "must be int64, not float32"),
+        ):
+            with pytest.raises(pyruntime.Error, match=rule):
+                model.infer(ids)
+        assert np.array_equal(model.infer(np.array([[3]])), net(torch.tensor([[3]])).detach().numpy())

@@ -8,8 +8,10 @@ from typing import Any
 import cffi
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, Converted
 
+import converters
 import pyruntime
 
 HEADER = ROOT / "csrc" / "pyruntime.h"
@@ -47,8 +49,14 @@ class Api:
         return self.ffi.gc(session[0], self.lib.pyrt_session_destroy)
 
     def set_input(self, session: Any, index: int, x: np.ndarray) -> int:
-        data = self.ffi.from_buffer("float[]", x)
-        return int(self.lib.pyrt_session_set_input(session, index, data, list(x.shape), x.ndim))
+        kind, suffix = {
+            "f": ("float[]", ""),
+            "q": ("int64_t[]", "_i64"),
+            "l": ("int64_t[]", "_i64"),
+            "i": ("int32_t[]", "_i32"),
+        }[x.dtype.char]
+        call = getattr(self.lib, "pyrt_session_set_input" + suffix)
+        return int(call(session, index, self.ffi.from_buffer(kind, x), list(x.shape), x.ndim))
 
     def read_output(self, session: Any, index: int = 0) -> np.ndarray:
         info = self.ffi.new("pyrt_info*")
@@ -189,3 +197,19 @@ def test_links_into_a_c_program(cpp_build: Path, mlp: Converted, tmp_path: Path,
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert subprocess.run([program, mlp.path], capture_output=True, text=True).stdout == "1\n"
+
+
+def test_integer_inputs(api: Api, tmp_path: Path) -> None:
+    net = torch.nn.Embedding(50, 8)
+    converters.convert(net, torch.zeros(1, 4, dtype=torch.int64), tmp_path / "table.pyrt", progress=False)
+    model = api.open(tmp_path / "table.pyrt")
+    info = api.ffi.new("pyrt_info*")
+    api.check(api.lib.pyrt_input_info(model, 0, info))
+    assert info.dtype == api.lib.PYRT_I64
+    session = api.session(model)
+    ids = np.array([[3, 49, 0], [7, 7, 1]])
+    wanted = net(torch.from_numpy(ids)).detach().numpy()
+    assert np.array_equal(infer(api, session, ids), wanted)
+    assert np.array_equal(infer(api, session, ids.astype(np.int32)), wanted)
+    assert api.set_input(session, 0, ids.astype(np.float32)) == api.lib.PYRT_OK
+    assert api.lib.pyrt_session_run(session) == api.lib.PYRT_INVALID_ARGUMENT

@@ -61,6 +61,8 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     if weight.role in ("vector", "constant"):
         encoded = rows.encode(matrix, 1, "f32")
         return Choice(encoded, nnz, None, 0.0, "vectors are stored as they are")
+    if weight.role == "embedding":
+        return _table(matrix, prefer, nnz)
     book = codebook.distinct(matrix)
     ways = _ways(weight, matrix, book)
     dense = ways[0]
@@ -91,9 +93,19 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     return Choice(encoded, nnz, None if book is None else book.size, time_ns, why)
 
 
+def _table(matrix: Matrix, prefer: Prefer, nnz: int) -> Choice:
+    """An embedding table: reading a row takes hardly any time, but to read a Huffman-coded one a chunk is decoded."""
+    book = codebook.distinct(matrix)
+    if book is None:
+        kind: Values = "f16" if codebook.fits_f16(matrix) else "f32"
+        return Choice(rows.encode(matrix, 1, kind), nnz, None, 0.0, "rows of a table, read one by one")
+    encoded = rows.encode_coded(matrix) if prefer == "size" else rows.encode(matrix, 1, "codebook")
+    return Choice(encoded, nnz, book.size, 0.0, "rows of a table, read one by one")
+
+
 def choose_kind(weight: Weight, kind: str) -> Choice | None:
     """Encodes `weight` as `kind`, whatever that costs (time_ns: NaN); None if it has not what that takes."""
-    if weight.role in ("vector", "constant", *INTEGER_ROLES):
+    if weight.role in ("vector", "constant", "embedding", *INTEGER_ROLES):
         return None
     matrix = np.asarray(weight.matrix, np.float32)
     book = codebook.distinct(matrix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import getitem
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.export import ExportedProgram
@@ -33,9 +33,14 @@ HINTS = {
     "native_group_norm": "group norm is not in the format; use batch norm",
     "scaled_dot_product_attention": "attention is not in the format",
     "bmm": "products of two activations are not in the format",
-    "embedding": "embeddings are not in the format; feed the embedded vectors",
     "conv_transpose2d": "upsample with interpolate + conv2d",
     "conv3d": "of the convolutions conv1d and conv2d are supported",
+}
+INPUT_DTYPES: dict[torch.dtype, Literal["f32", "i32", "i64"]] = {
+    torch.float32: "f32",
+    torch.int64: "i64",
+    torch.int32: "i32",
+    torch.bool: "i32",
 }
 TAKES_EXPANDED = {"add", "sub", "rsub", "mul", "div", "expand", "clone"}
 
@@ -88,10 +93,12 @@ class _Lowering:
 
     def _input(self, node: torch.fx.Node) -> Value:
         fake = node.meta.get("val")
-        if not isinstance(fake, torch.Tensor) or fake.dtype != torch.float32:
+        if not isinstance(fake, torch.Tensor) or fake.dtype not in INPUT_DTYPES:
             kind = fake.dtype if isinstance(fake, torch.Tensor) else type(fake).__name__
-            raise ConvertError(f"input {node.name!r} is {kind}; inputs must be float32 tensors")
-        return Value(_shape(fake), _example(fake), name=node.name)
+            raise ConvertError(
+                f"input {node.name!r} is {kind}; inputs must be float32, int64, int32 or bool tensors"
+            )
+        return Value(_shape(fake), _example(fake), name=node.name, dtype=INPUT_DTYPES[fake.dtype])
 
     def _load_constants(self) -> None:
         """Parameters, buffers and literals; two names for one storage are one constant."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from converters.encodings import codebook
 from converters.graph import Attr, Role, Value
 from converters.lowering.registry import (
     Constant,
@@ -45,6 +46,24 @@ def addmm(c: Context, bias: object, x: object, weight: object, beta: float = 1, 
         raise Unsupported("addmm is supported as nn.Linear uses it: constant bias vector, beta = alpha = 1")
     weight = need_constant(weight, "the weight")
     return linear(c, x, Constant(weight.tensor.t(), weight.name), bias)
+
+
+@lowers("embedding.default")
+def embedding(c: Context, weight: object, ids: object, *_: Any) -> Value:
+    ids = need_value(ids, "the index")
+    table = need_constant(weight, "the table")
+    if table.grid is not None and codebook.distinct(table.array) is None:
+        integers, scale = (
+            table.grid.integers,
+            Constant(torch.from_numpy(table.grid.scale), f"{table.name}.scale"),
+        )
+        weights = [
+            c.weight(Constant(table.tensor, table.name), "weight", "s8 depthwise", integers),
+            c.vector(scale, "scale"),
+        ]
+    else:
+        weights = [c.weight(table, "weight", "embedding", table.array)]
+    return c.emit("embedding", [ids], weights=weights, layout=ids.rank)
 
 
 @lowers("conv2d.default", "conv2d.padding")

@@ -37,7 +37,20 @@ pyrt_status describe(const pyrt_model* model, const std::vector<uint32_t>& value
   const pyrt::ValueInfo& v = model->model->values()[values[index]];
   info->name = v.name;
   info->rank = v.rank;
+  info->dtype = static_cast<pyrt_dtype>(v.dtype);  // the codes of the format
   for (int d = 0; d < v.rank; ++d) info->dims[d] = v.dims.empty() || v.dims[d] < 0 ? -1 : v.dims[d];
+  return PYRT_OK;
+}
+
+pyrt_status set_input(pyrt_session* session, size_t index, const void* data, const int64_t* dims, int rank,
+                      pyrt::format::Dtype dtype) {
+  if (!session || !data || (!dims && rank > 0))
+    return fail(PYRT_INVALID_ARGUMENT, "pyrt_session_set_input: null argument");
+  if (index >= session->inputs.size()) return fail(PYRT_INVALID_ARGUMENT, "there is no input of that number");
+  if (rank < 0 || rank > PYRT_MAX_RANK) return fail(PYRT_INVALID_ARGUMENT, "the rank must be 0 to 6");
+  session->inputs[index].data = data;
+  session->inputs[index].dtype = dtype;
+  session->inputs[index].dims.assign(dims, dims + rank);
   return PYRT_OK;
 }
 
@@ -92,13 +105,17 @@ void pyrt_session_destroy(pyrt_session* session) { delete session; }
 
 pyrt_status pyrt_session_set_input(pyrt_session* session, size_t index, const float* data, const int64_t* dims,
                                    int rank) {
-  if (!session || !data || (!dims && rank > 0))
-    return fail(PYRT_INVALID_ARGUMENT, "pyrt_session_set_input: null argument");
-  if (index >= session->inputs.size()) return fail(PYRT_INVALID_ARGUMENT, "there is no input of that number");
-  if (rank < 0 || rank > PYRT_MAX_RANK) return fail(PYRT_INVALID_ARGUMENT, "the rank must be 0 to 6");
-  session->inputs[index].data = data;
-  session->inputs[index].dims.assign(dims, dims + rank);
-  return PYRT_OK;
+  return set_input(session, index, data, dims, rank, pyrt::format::Dtype::kF32);
+}
+
+pyrt_status pyrt_session_set_input_i64(pyrt_session* session, size_t index, const int64_t* data, const int64_t* dims,
+                                       int rank) {
+  return set_input(session, index, data, dims, rank, pyrt::format::Dtype::kI64);
+}
+
+pyrt_status pyrt_session_set_input_i32(pyrt_session* session, size_t index, const int32_t* data, const int64_t* dims,
+                                       int rank) {
+  return set_input(session, index, data, dims, rank, pyrt::format::Dtype::kI32);
 }
 
 pyrt_status pyrt_session_run(pyrt_session* session) {

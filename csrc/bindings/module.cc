@@ -281,14 +281,22 @@ class PyModel {
     for (size_t i = 0; i < inputs.size(); ++i) {
       const py::array any = py::array::ensure(inputs[i]);
       const std::string name = i < model().inputs().size() ? model().values()[model().inputs()[i]].name : "?";
-      if (!any || !py::isinstance<py::array_t<float>>(any)) {
+      format::Dtype dtype = format::Dtype::kF32;
+      if (any && py::isinstance<py::array_t<float>>(any)) {
+        kept->push_back(py::array_t<float, py::array::c_style>::ensure(any));
+      } else if (any && py::isinstance<py::array_t<int64_t>>(any)) {
+        dtype = format::Dtype::kI64;
+        kept->push_back(py::array_t<int64_t, py::array::c_style>::ensure(any));
+      } else if (any && py::isinstance<py::array_t<int32_t>>(any)) {
+        dtype = format::Dtype::kI32;
+        kept->push_back(py::array_t<int32_t, py::array::c_style>::ensure(any));
+      } else {
         PyErr_Clear();
         const std::string got = any ? std::string(py::str(any.dtype())) : "no array";
-        check(invalid_argument("input '" + name + "': expected float32, got " + got));
+        check(invalid_argument("input '" + name + "': expected float32, int64 or int32, got " + got));
       }
-      kept->push_back(py::array_t<float, py::array::c_style>::ensure(any));
       const py::array& a = kept->back();
-      arrays.push_back({static_cast<const float*>(a.data()), std::vector<int64_t>(a.shape(), a.shape() + a.ndim())});
+      arrays.push_back({a.data(), std::vector<int64_t>(a.shape(), a.shape() + a.ndim()), dtype});
     }
     return arrays;
   }
@@ -296,7 +304,7 @@ class PyModel {
   static py::dict shape_dict(py::list& list, const ValueInfo& v) {
     py::dict d;
     d["name"] = v.name;
-    d["dtype"] = "float32";
+    d["dtype"] = v.dtype == format::Dtype::kI64 ? "int64" : v.dtype == format::Dtype::kI32 ? "int32" : "float32";
     list.append(d);
     return d;
   }

@@ -60,8 +60,14 @@ class TensorCheck {
     csr_ = is_sparse(t_);
     if (t_.structure == static_cast<uint16_t>(Structure::kBcsr)) block_ = kBlockRows;
     const bool panels = t_.structure == static_cast<uint16_t>(Structure::kPanels);
-    if (csr_ ? t_.panel_rows < 1 || t_.panel_rows > INT32_MAX : t_.panel_rows != (panels ? kPanelRows : 0)) {
+    // Rows whose indices are Huffman-coded say how many of them are a chunk.
+    const bool coded_rows = !csr_ && !panels && t_.panel_rows != 0;
+    if (csr_ || coded_rows ? t_.panel_rows < 1 || t_.panel_rows > INT32_MAX
+                           : t_.panel_rows != (panels ? kPanelRows : 0)) {
       return error("wrong panel_rows " + std::to_string(t_.panel_rows));
+    }
+    if (coded_rows && (t_.values != static_cast<uint16_t>(Values::kCodebook) || t_.groups != 1)) {
+      return error("only ungrouped rows of a codebook come in chunks");
     }
     if (t_.rows / t_.groups % block_ != 0 || t_.panel_rows % block_ != 0 || t_.entries % block_ != 0) {
       return error("the rows of a bcsr group and panel, and its entries, come in fours");
@@ -94,9 +100,10 @@ class TensorCheck {
     for (uint32_t i = 0; i < t_.stream_count; ++i) {
       const Stream& s = file_.stream(t_.first_stream + i);
       if (s.kind != static_cast<uint8_t>(expected[i])) return error("streams missing or out of order");
-      const bool may_code = (expected[i] == StreamKind::kCols || expected[i] == StreamKind::kIndex) &&
-                            t_.structure != static_cast<uint16_t>(Structure::kRows);
-      if (s.coding > 1 || (s.coding == 1 && !may_code)) return error("coding not allowed for this stream");
+      const bool may_code =
+          (expected[i] == StreamKind::kCols || expected[i] == StreamKind::kIndex) && (csr_ || panels || coded_rows);
+      if (s.coding > 1 || (s.coding == 1 && !may_code) || (s.coding == 0 && coded_rows && may_code))
+        return error("coding not allowed for this stream");
     }
     return {};
   }
@@ -220,6 +227,9 @@ class TensorCheck {
       const uint64_t n = load_u32(start + 4) - load_u32(start);
       return s.kind == static_cast<uint8_t>(StreamKind::kIndex) ? n * block_ : n;
     }
+    if (t_.structure == static_cast<uint16_t>(Structure::kRows)) {
+      return uint64_t{std::min(t_.panel_rows, t_.rows - chunk * t_.panel_rows)} * t_.cols;
+    }
     const uint32_t blocks = static_cast<uint32_t>(ceil_div(t_.cols, kChunkColumns));
     const uint32_t column = chunk % blocks * kChunkColumns;
     return uint64_t{std::min(kChunkColumns, t_.cols - column)} * kPanelRows;
@@ -294,6 +304,9 @@ class TensorCheck {
 }  // namespace
 
 uint64_t chunk_count(const Tensor& t) {
+  if (t.structure == static_cast<uint16_t>(Structure::kRows)) {
+    return static_cast<uint64_t>(ceil_div(t.rows, static_cast<int64_t>(t.panel_rows)));
+  }
   const uint64_t panels = uint64_t{t.groups} * panels_per_group(t);
   if (is_sparse(t)) return panels;
   return panels * static_cast<uint64_t>(ceil_div(t.cols, kChunkColumns));

@@ -7,7 +7,7 @@ namespace pyrt::format {
 
 constexpr uint8_t kMagic[8] = {0x89, 'P', 'Y', 'R', 'T', 0x0D, 0x0A, 0x1A};
 constexpr uint16_t kMajor = 1;
-constexpr uint16_t kMinor = 1;
+constexpr uint16_t kMinor = 2;
 constexpr uint64_t kAlignment = 64;
 constexpr int kMaxRank = 6;
 constexpr uint32_t kMaxString = 255;
@@ -53,7 +53,8 @@ struct Symbol {
 };
 static_assert(sizeof(Symbol) == 16);
 
-enum class Dtype : uint8_t { kF32 = 1, kU8 = 2 };
+enum class Dtype : uint8_t { kF32 = 1, kU8 = 2, kI32 = 3, kI64 = 4 };
+inline bool is_integer_input(Dtype d) { return d == Dtype::kI32 || d == Dtype::kI64; }
 enum class Role : uint8_t { kInternal = 0, kInput = 1, kOutput = 2 };
 
 struct Value {
@@ -89,7 +90,8 @@ constexpr float kMinScale = 0x1p-100f;
 constexpr float kMaxScale = 0x1p100f;
 constexpr float kMinMultiplier = 0x1p-80f;
 constexpr float kMaxMultiplier = 0x1p80f;
-constexpr uint32_t kQuad = 4;  // channels that share a group of an integer activation
+constexpr int32_t kMaxInteger = 1 << 24;  // integer inputs become f32 exactly
+constexpr uint32_t kQuad = 4;             // channels that share a group of an integer activation
 
 struct Tensor {
   uint32_t name;

@@ -217,8 +217,11 @@ Status File::check_values() const {
     const std::string where = "section VALUES: entry " + number(i);
     const Value& v = value(i);
     PYRT_RETURN_IF_ERROR(check_string(v.name, where));
-    if (v.dtype != static_cast<uint8_t>(Dtype::kF32) && v.dtype != static_cast<uint8_t>(Dtype::kU8)) {
+    if (v.dtype < static_cast<uint8_t>(Dtype::kF32) || v.dtype > static_cast<uint8_t>(Dtype::kI64)) {
       return invalid_file(where + ": unknown dtype " + number(v.dtype));
+    }
+    if (is_integer_input(static_cast<Dtype>(v.dtype)) && v.role != static_cast<uint8_t>(Role::kInput)) {
+      return invalid_file(where + ": only graph inputs are i32 or i64");
     }
     if (v.rank > kMaxRank) return invalid_file(where + ": rank over 6");
     if (v.channel_axis < -1 || v.channel_axis >= static_cast<int>(v.rank)) {
@@ -247,8 +250,8 @@ Status File::check_values() const {
 }
 
 Status File::check_quant(const Value& v, const std::string& where) const {
-  if (v.dtype == static_cast<uint8_t>(Dtype::kF32)) {
-    return v.quant == 0 ? Status() : invalid_file(where + ": an f32 value has no quantization");
+  if (v.dtype != static_cast<uint8_t>(Dtype::kU8)) {
+    return v.quant == 0 ? Status() : invalid_file(where + ": only a u8 value has a quantization");
   }
   if (v.role != static_cast<uint8_t>(Role::kInternal) || v.channel_axis < 0) {
     return invalid_file(where + ": a u8 value must be internal and have a channel axis");

@@ -8,9 +8,9 @@ namespace pyrt {
 namespace {
 
 const char* const kNames[] = {
-    "?",        "linear",     "conv2d",  "unary",   "binary", "scalar", "affine",  "pool2d",         "adaptive_pool2d",
-    "concat",   "slice",      "reshape", "permute", "reduce", "pad",    "softmax", "interpolate",    "constant",
-    "quantize", "dequantize", "qlinear", "qconv2d", "qadd",   "qmean",  "qtable",  "qlinear_dynamic"};
+    "?",        "linear",     "conv2d",  "unary",   "binary", "scalar", "affine",  "pool2d",          "adaptive_pool2d",
+    "concat",   "slice",      "reshape", "permute", "reduce", "pad",    "softmax", "interpolate",     "constant",
+    "quantize", "dequantize", "qlinear", "qconv2d", "qadd",   "qmean",  "qtable",  "qlinear_dynamic", "embedding"};
 
 constexpr int kAny = -1;
 
@@ -23,7 +23,7 @@ const Signature kSignatures[] = {
     {1, 1, 2, 2, 3},    {1, 1, 0, 0, 12},   {1, 1, 0, 0, 3},    {1, 255, 0, 0, 1}, {1, 1, 0, 0, 4}, {1, 1, 0, 0, kAny},
     {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, 2},   {1, 1, 0, 0, 6}, {0, 0, 1, 1, kAny},
     {1, 1, 0, 0, 2},    {1, 1, 0, 0, 0},    {1, 2, 4, 4, 3},    {1, 2, 4, 4, 13},  {2, 2, 0, 0, 4}, {1, 1, 0, 0, 3},
-    {1, 1, 0, 0, 64},   {1, 1, 4, 4, 3}};
+    {1, 1, 0, 0, 64},   {1, 1, 4, 4, 3},    {1, 1, 1, 2, 0}};
 
 class OpCheck {
  public:
@@ -47,7 +47,7 @@ class OpCheck {
     if (s_.outputs.size() != 1) return error("must have one output");
     if (sig.attrs != kAny && static_cast<int>(s_.attr_count) != sig.attrs) return error("wrong number of attributes");
     const bool free_rank = s_.kind == OpKind::kReshape || s_.kind == OpKind::kPermute || s_.kind == OpKind::kConstant ||
-                           s_.kind == OpKind::kReduce;
+                           s_.kind == OpKind::kReduce || s_.kind == OpKind::kEmbedding;
     if (!free_rank && (out_rank_ != rank_ || out_axis_ != axis_)) return error("changes the rank or the channel axis");
     PYRT_RETURN_IF_ERROR(types());
     return attributes();
@@ -162,6 +162,7 @@ class OpCheck {
         return ok ? Status() : error("attribute out of range");
       }
       case OpKind::kConstant: return constant();
+      case OpKind::kEmbedding: return embedding();
       case OpKind::kQuantize: return range(0);
       case OpKind::kDequantize:
       case OpKind::kQTable: return {};
@@ -312,6 +313,18 @@ class OpCheck {
     return {};
   }
 
+  Status embedding() const {
+    const Weights& w = *s_.weights[0];
+    if (out_rank_ != rank_ + 1 || out_axis_ != rank_) return error("its output has one more dimension, the channels");
+    if (w.structure != Weights::kRows || w.groups != 1 || w.ints) {
+      return error("needs a table of f32, f16, codebook or s8 rows");
+    }
+    if (w.rows > format::kMaxInteger || w.cols > (1 << 20)) return error("its table is too large");
+    const size_t scales = w.int8s ? 1 : 0;
+    if (s_.weights.size() != 1 + scales) return error("an s8 table, and no other, has scales");
+    return !scales || s_.weights[1]->vector_of(w.rows) ? Status() : error("needs an f32 scale per row");
+  }
+
   Status constant() const {
     const Weights& w = *s_.weights[0];
     int64_t n = 1;
@@ -354,6 +367,7 @@ std::unique_ptr<Op> make_op(const OpSpec& spec) {
     case OpKind::kReduce:
     case OpKind::kSoftmax: return make_reduce(spec);
     case OpKind::kInterpolate: return make_interpolate(spec);
+    case OpKind::kEmbedding: return make_embedding(spec);
     case OpKind::kUnary:
     case OpKind::kBinary:
     case OpKind::kScalar:

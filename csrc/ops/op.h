@@ -44,6 +44,7 @@ enum class OpKind : uint32_t {
   kQMean,
   kQTable,
   kQLinearDynamic,
+  kEmbedding,
   kEnd
 };
 const char* op_kind_name(OpKind kind);
@@ -104,6 +105,11 @@ struct RunContext {
   ThreadPool* pool = nullptr;  // null: this thread only
   uint8_t* scratch = nullptr;  // threads x scratch_size bytes, 64-byte aligned
   size_t scratch_size = 0;
+
+  Status* error = nullptr;
+
+  // Ends the inference after this op; for what only the contents of an input can tell, like a row that does not exist.
+  void fail(Status status) const { *error = std::move(status); }
 
   uint8_t* thread_scratch(int part) const { return scratch + static_cast<size_t>(part) * scratch_size; }
 
@@ -177,6 +183,7 @@ std::unique_ptr<Op> make_pool(const OpSpec& spec);         // pool2d, adaptive_p
 std::unique_ptr<Op> make_shape(const OpSpec& spec);        // concat, slice, reshape, permute, pad, constant
 std::unique_ptr<Op> make_reduce(const OpSpec& spec);       // reduce, softmax
 std::unique_ptr<Op> make_interpolate(const OpSpec& spec);
+std::unique_ptr<Op> make_embedding(const OpSpec& spec);
 std::unique_ptr<Op> make_qmatmul(const OpSpec& spec);    // qlinear, qconv2d
 std::unique_ptr<Op> make_quantized(const OpSpec& spec);  // quantize, dequantize, qadd, qmean, qtable
 std::unique_ptr<Op> make_bytes(const OpSpec& spec);      // concat, slice, reshape, permute, pad, max pool of u8

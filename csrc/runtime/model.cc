@@ -199,6 +199,10 @@ Status Model::check_inputs(const std::vector<Array>& inputs) const {
   for (size_t i = 0; i < inputs.size(); ++i) {
     const ValueInfo& v = values_[inputs_[i]];
     const std::vector<int64_t>& dims = inputs[i].dims;
+    const bool integer = format::is_integer_input(v.dtype);
+    if (inputs[i].data && integer != format::is_integer_input(inputs[i].dtype)) {
+      return invalid_argument("input '" + std::string(v.name) + "' takes " + (integer ? "integers" : "f32"));
+    }
     std::string expected = "(";
     bool fits = dims.size() == v.dims.size();
     std::string why;

@@ -25,9 +25,11 @@ struct ValueInfo {
 };
 
 // One array of a call, C-contiguous, in logical order.
+// A caller's array. An input that the file declares i32 or i64 takes both.
 struct Array {
-  const float* data;
+  const void* data;
   std::vector<int64_t> dims;
+  format::Dtype dtype = format::Dtype::kF32;
 };
 
 class Session;
@@ -51,7 +53,7 @@ class Model {
   // Bytes of decoding tables and descriptions held besides the file.
   size_t table_bytes() const { return table_bytes_; }
 
-  // Checks the shapes of a call against what the model declares.
+  // Checks the types and shapes of a call against what the model declares.
   Status check_inputs(const std::vector<Array>& inputs) const;
 
   // A session nobody else uses, and giving it back.

@@ -233,7 +233,7 @@ void Plan::assign_external() {
   };
   for (uint32_t v : model_.inputs()) {
     Node* n = nodes_[v].get();
-    bool exact = fits(*n);
+    bool exact = fits(*n) && !format::is_integer_input(model_.values()[v].dtype);
     int readers = 0;
     for (const auto& op : ops_) {
       const int reads = static_cast<int>(std::count(op->in.begin(), op->in.end(), n));
@@ -310,7 +310,7 @@ void Plan::bind(uint8_t* arena, const std::vector<Array>& inputs, const std::vec
   for (const Buffer& b : buffers_) b.root->data = reinterpret_cast<float*>(arena + b.offset) + b.root->front;
   for (size_t i = 0; i < inputs.size(); ++i) {
     Node* n = nodes_[model_.inputs()[i]].get();
-    if (n->external) n->data = const_cast<float*>(inputs[i].data);  // no op writes over it
+    if (n->external) n->data = static_cast<float*>(const_cast<void*>(inputs[i].data));  // no op writes over it
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
     Node* n = nodes_[model_.outputs()[i]].get();

@@ -31,6 +31,26 @@ void copy_value(const RunContext& ctx, const Node& n, float* array, bool into_no
   });
 }
 
+// Integers become f32, exactly; others are refused.
+template <class T>
+Status copy_integers(const Node& n, const T* array) {
+  int64_t strides[kRankMax];
+  n.strides(strides);
+  if (n.mask) n.clear(0, n.channels);
+  const int64_t count = n.elements();
+  for (int64_t i = 0; i < count; ++i) {
+    const T value = array[i];
+    if (value > format::kMaxInteger || value < -format::kMaxInteger) {
+      return invalid_argument("input '" + std::string(n.name) + "': " + std::to_string(value) +
+                              " is too large, integers reach from -2^24 to 2^24");
+    }
+    int64_t at = 0;
+    for (int64_t d = n.rank - 1, rest = i; d >= 0; rest /= n.dims[d--]) at += rest % n.dims[d] * strides[d];
+    n.data[at] = static_cast<float>(value);
+  }
+  return {};
+}
+
 }  // namespace
 
 Status Session::plan(const std::vector<Array>& inputs) {
@@ -61,18 +81,26 @@ Status Session::run(const std::vector<Array>& inputs, const std::vector<float*>&
     }
   }
   current_->bind(arena_.get(), inputs, outputs);
+  Status failed;
   RunContext ctx;
   ctx.kernels = &model_.kernels();
+  ctx.error = &failed;
   ctx.scratch = arena_.get() + current_->scratch_offset();
   ctx.scratch_size = current_->scratch_size();
   ThreadPool* pool = model_.try_lock_pool();
   ctx.pool = pool && pool->threads() > 1 ? pool : nullptr;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Node& n = current_->value(model_.inputs()[i]);
-    if (!n.external) copy_value(ctx, n, const_cast<float*>(inputs[i].data), true);
+    if (n.external) continue;
+    if (inputs[i].dtype == format::Dtype::kI64) failed = copy_integers(n, static_cast<const int64_t*>(inputs[i].data));
+    else if (inputs[i].dtype == format::Dtype::kI32)
+      failed = copy_integers(n, static_cast<const int32_t*>(inputs[i].data));
+    else copy_value(ctx, n, static_cast<float*>(const_cast<void*>(inputs[i].data)), true);
+    if (!failed.ok()) break;
   }
   using Clock = std::chrono::steady_clock;
   for (const auto& op : current_->ops()) {
+    if (!failed.ok()) break;
     if (!times) {
       op->run(ctx);
       if (watcher) watcher->after(*op);
@@ -82,12 +110,12 @@ Status Session::run(const std::vector<Array>& inputs, const std::vector<float*>&
     op->run(ctx);
     times->push_back({op.get(), std::chrono::duration<double, std::milli>(Clock::now() - start).count()});
   }
-  for (size_t i = 0; i < outputs.size(); ++i) {
+  for (size_t i = 0; i < outputs.size() && failed.ok(); ++i) {
     const Node& n = current_->value(model_.outputs()[i]);
     if (n.data != outputs[i]) copy_value(ctx, n, outputs[i], false);
   }
   if (pool) model_.unlock_pool();
-  return {};
+  return failed;
 }
 
 std::vector<int64_t> Session::output_dims(size_t i) const {

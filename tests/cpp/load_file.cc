@@ -47,8 +47,9 @@ std::string infer(Model* model, int64_t extra) {
       if (!checked_mul(n, dim, &n) || n > kMaxInput) n = kMaxInput + 1;
     }
     if (n <= kMaxInput) {
-      zeros.emplace_back(static_cast<size_t>(n), 0.0f);
+      zeros.emplace_back(static_cast<size_t>(2 * n), 0.0f);  // 8 bytes each, for i64
       array.data = zeros.back().data();
+      array.dtype = model->values()[i].dtype;
     }
     inputs.push_back(array);
   }

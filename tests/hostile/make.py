@@ -4,6 +4,7 @@ Every file breaks one rule of docs/format.md, with valid CRCs unless the CRC is 
 the bytes and a pattern that the error must match; the folder holds the COMMITTED of them.
 """
 
+import copy
 import re
 import struct
 import sys
@@ -110,8 +111,8 @@ def layout() -> None:
     case("half", good[: len(good) // 2], "header: declares .*truncated")
     case("tail_added", seal(good + bytes(64)), "header: declares")
     raw("wrong_magic", "header: not a .pyrt file", 0, "B", 0x88)
-    raw("major_2", r"header: format version 2\.1.*update", 8, "H", 2)
-    raw("minor_2", r"header: format version 1\.2.*update", 10, "H", 2)
+    raw("major_2", r"header: format version 2\.2.*update", 8, "H", 2)
+    raw("minor_3", r"header: format version 1\.3.*update", 10, "H", 3)
     raw("header_reserved", "header: reserved bytes are not zero", 40, "B", 1)
     raw("eight_sections", "header: 8 sections, expected 7", 24, "I", 8)
     raw("sections_swapped", "section SYMBOLS: missing or out of order", table["SYMBOLS"], "I", 3)
@@ -190,7 +191,9 @@ def tables() -> None:
     edited("string_past_end", "OPS: entry 0: does not point at a string", put("ops", 0, source=2**32 - 1))
     edited("symbol_range", "SYMBOLS: entry 0: needs 1 <= min <= max", put("symbols", 0, min=9), sparse)
     edited("symbol_zero", "SYMBOLS: entry 0: needs 1 <= min <= max", put("symbols", 0, min=0), sparse)
-    edited("value_dtype", "VALUES: entry 1: unknown dtype 3", put("values", 1, dtype=3))
+    edited("value_dtype", "VALUES: entry 1: unknown dtype 9", put("values", 1, dtype=9))
+    edited("value_i64_output", "VALUES: entry 1: only graph inputs are i32 or i64", put("values", 1, dtype=4))
+    edited("value_i64_quant", "VALUES: entry 0: only a u8 value", put("values", 0, dtype=4, quant=1))
     edited("value_rank_7", "VALUES: entry 0: rank over 6", put("values", 0, rank=7))
     edited("value_axis", "VALUES: entry 0: channel axis out of range", put("values", 0, channel_axis=2))
     edited("value_role", "VALUES: entry 1: unknown role", put("values", 1, role=3))
@@ -705,7 +708,10 @@ COMMITTED = [
     "major_2",
     "blocks_entries",
     "blocks_index",
-    "minor_2",
+    "minor_3",
+    "coded_rows_longer",
+    "embedding_csr",
+    "value_i64_output",
     "section_overlap",
     "section_hole",
     "section_offset_wraps",
@@ -756,6 +762,48 @@ COMMITTED = [
 ]
 
 
+def lookups() -> None:
+    name, out = "OPS: embedding the_op: ", (3, 2)
+    op(
+        "embedding_attrs",
+        name + "wrong number of attributes",
+        "embedding",
+        (1, 4),
+        0,
+        out=out,
+        **with_vectors(5),
+    )
+    op("embedding_rank", name + "its output has one more", "embedding", (1, 4), **with_vectors(5))
+    op("embedding_csr", name + "needs a table", "embedding", (1, 4), out=out, **with_csr(5, 4))
+    op(
+        "embedding_scale",
+        name + "an s8 table, and no other",
+        "embedding",
+        (1, 4),
+        out=out,
+        **with_vectors(5, 5),
+    )
+    file = Pyrt()
+    table = file.add_tensor(
+        "w", 6, 8, ("BOOK", bytes(8), 32), ("INDEX", huffman([1, 1], [[0, 1] * 16, [1] * 16]), 1)
+    )
+    file.tensors[table].__dict__.update(structure=1, panel_rows=4, entries=48)
+    file.stream("w", "BOOK").count = 2
+    file.stream("w", "INDEX").__dict__.update(coding=1, count=2)
+
+    def rows(name: str, pattern: str, edit: Callable[[Pyrt], None]) -> None:
+        edited(
+            "coded_rows_" + name, r"TENSORS: entry 0 \(w\): " + pattern, edit, lambda: copy.deepcopy(lookup)
+        )
+
+    lookup = one_op("embedding", (1, 4), out=out, file=file, tensors=[table])
+    rows("raw", "coding not allowed", lambda f: f.stream("w", "INDEX").__dict__.update(coding=0))
+    rows("unsaid", "coding not allowed", put("tensors", 0, panel_rows=0))
+    rows("grouped", "only ungrouped rows", put("tensors", 0, groups=2))
+    rows("longer", "INDEX: Huffman chunk 0 does not decode", put("tensors", 0, panel_rows=5))
+    rows("huge", "wrong panel_rows", put("tensors", 0, panel_rows=2**31))
+
+
 def integer() -> Pyrt:
     """x [1, 6, 5, 5] -> quantize -> qconv2d `the_op` [8, 6x3x3], s8 panels -> qadd -> dequantize -> y."""
     file = Pyrt()
@@ -796,14 +844,14 @@ def integers() -> None:
     def case_of(name: str, pattern: str, edit: Callable[[Pyrt], object]) -> None:
         edited("integer_" + name, pattern, edit, integer)
 
-    case_of("dtype", value + "unknown dtype 3", put("values", 2, dtype=3))
+    case_of("dtype", value + "unknown dtype 9", put("values", 2, dtype=9))
     case_of("scale_zero", scale, quant(0))
     case_of("scale_nan", scale, quant(0x7FC00000))
     case_of("scale_negative", scale, quant(0xBF000000))
     case_of("scale_tiny", scale, quant(1))
     case_of("zero_point", scale + ".* zero point of 0 to 255", quant(256, 1))
     case_of("quant_past_words", value + "reaches past section WORDS", put("values", 2, quant=2**32 - 1))
-    case_of("f32_with_quant", "VALUES: entry 1: an f32 value has no quant", put("values", 1, quant=1))
+    case_of("f32_with_quant", "VALUES: entry 1: only a u8 value has a quant", put("values", 1, quant=1))
     case_of("without_channels", value + "a u8 value must be internal", put("values", 2, channel_axis=-1))
     case_of("u8_input", "VALUES: entry 0: a u8 value must be internal", put("values", 0, dtype=2))
     case_of("u8_output", "VALUES: entry 1: a u8 value must be internal", put("values", 1, dtype=2))
@@ -894,6 +942,7 @@ layout()
 tables()
 tensors()
 ops()
+lookups()
 integers()
 
 

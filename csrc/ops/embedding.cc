@@ -1,0 +1,120 @@
+// Rows of a table, straight from its compressed form: only the rows that are looked up are decoded.
+#include "ops/op.h"
+
+namespace pyrt {
+namespace {
+
+constexpr int64_t kTokens = 16;  // rows decoded side by side, then turned into columns
+
+class EmbeddingOp : public Op {
+ public:
+  explicit EmbeddingOp(const OpSpec& spec)
+      : Op(spec), w_(*spec.weights[0]), scale_(spec.weights.size() > 1 ? spec.weights[1]->values : nullptr) {}
+
+  Status infer() override {
+    int64_t dims[kRankMax];
+    std::copy(in[0]->dims, in[0]->dims + in[0]->rank, dims);
+    dims[in[0]->rank] = w_.cols;
+    set_out(in[0]->rank + 1, dims);
+    return {};
+  }
+
+  Status prepare(size_t* table_bytes, size_t* scratch_size) override {
+    (void)table_bytes;
+    const auto bytes = static_cast<size_t>(kTokens * w_.cols) * sizeof(float) + symbol_bytes();
+    *scratch_size = std::max(*scratch_size, bytes + 64);
+    return {};
+  }
+
+  int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
+
+  void run(const RunContext& ctx) override {
+    if (!check_ids(ctx)) return;
+    if (out->mask) out->clear(0, out->channels);
+    const int64_t tokens = in[0]->elements(), blocks = ceil_div(tokens, kTokens);
+    ctx.parallel(tokens * w_.cols * 8, [&](int part, int parts) {
+      auto* rows = reinterpret_cast<float*>(ctx.thread_scratch(part));
+      Decoder decoder{reinterpret_cast<uint8_t*>(rows + kTokens * w_.cols), -1};
+      for (int64_t b = blocks * part / parts; b < blocks * (part + 1) / parts; ++b) {
+        const int64_t first = b * kTokens, n = std::min(kTokens, tokens - first);
+        for (int64_t i = 0; i < n; ++i) decode_row(ctx, id(first + i), &decoder, rows + i * w_.cols);
+        ctx.kernels->transpose_f32({rows, w_.cols, n, w_.cols, out->data + first, out->plane});
+      }
+    });
+  }
+
+ private:
+  // The chunk of a Huffman-coded table that was decoded last.
+  struct Decoder {
+    uint8_t* symbols;
+    int64_t chunk;
+  };
+
+  size_t symbol_bytes() const { return w_.book && !w_.index ? static_cast<size_t>(w_.panel_rows * w_.cols) + 64 : 0; }
+
+  // Of token i, counted in logical order.
+  int64_t id(int64_t i) const {
+    int64_t strides[kRankMax], at = 0;
+    in[0]->strides(strides);
+    for (int d = in[0]->rank - 1; d >= 0; --d) {
+      at += i % in[0]->dims[d] * strides[d];
+      i /= in[0]->dims[d];
+    }
+    return static_cast<int64_t>(in[0]->data[at]);
+  }
+
+  bool check_ids(const RunContext& ctx) const {
+    int64_t strides[kRankMax];
+    in[0]->strides(strides);
+    const int64_t tokens = in[0]->elements();
+    for (int64_t i = 0; i < tokens; ++i) {
+      int64_t at = 0;
+      for (int64_t d = in[0]->rank - 1, rest = i; d >= 0; rest /= in[0]->dims[d--]) {
+        at += rest % in[0]->dims[d] * strides[d];
+      }
+      const float v = in[0]->data[at];
+      if (v >= 0 && v < static_cast<float>(w_.rows)) continue;  // false for NaN
+      ctx.fail(error("looks up row " + std::to_string(static_cast<int64_t>(v)) + " of a table of " +
+                     std::to_string(w_.rows) + " rows"));
+      return false;
+    }
+    return true;
+  }
+
+  void decode_row(const RunContext& ctx, int64_t row, Decoder* decoder, float* y) const {
+    const int64_t k = w_.cols;
+    if (w_.values) {
+      std::memcpy(y, w_.values + row * k, static_cast<size_t>(k) * sizeof(float));
+    } else if (w_.halves) {
+      ctx.kernels->widen_f16({w_.halves + row * k, k, y});
+    } else if (w_.int8s) {
+      // Four rows and four columns lie together.
+      const int8_t* q = w_.int8s + row / 4 * round_up(k, 4) * 4 + row % 4 * 4;
+      for (int64_t c = 0; c < k; ++c) y[c] = static_cast<float>(q[c / 4 * 16 + c % 4]) * scale_[row];
+    } else if (w_.index) {
+      ctx.kernels->expand_index_f32(
+          {w_.index, static_cast<uint64_t>(row * k), w_.index_bits, k, w_.book, w_.book_size, y});
+    } else {
+      const int64_t chunk = row / w_.panel_rows;
+      if (chunk != decoder->chunk) {
+        const CodedStream& code = w_.index_code;
+        const uint32_t begin = code.offset[chunk];
+        const int64_t rows = std::min(w_.panel_rows, w_.rows - chunk * w_.panel_rows);
+        ctx.kernels->huffman_u8({code.table, code.data + begin, code.offset[chunk + 1] - begin,
+                                 static_cast<size_t>(rows * k), decoder->symbols});
+        decoder->chunk = chunk;
+      }
+      const auto first = static_cast<uint64_t>(row % w_.panel_rows * k);
+      ctx.kernels->expand_index_f32({decoder->symbols, first, 8, k, w_.book, w_.book_size, y});
+    }
+  }
+
+  const Weights& w_;
+  const float* scale_;  // of s8 rows
+};
+
+}  // namespace
+
+std::unique_ptr<Op> make_embedding(const OpSpec& spec) { return std::make_unique<EmbeddingOp>(spec); }
+
+}  // namespace pyrt
