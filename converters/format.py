@@ -18,11 +18,11 @@ MAJOR, MINOR = 1, 2
 ALIGN = 64
 SECTIONS = {"STRINGS": 1, "SYMBOLS": 2, "VALUES": 3, "WORDS": 4, "OPS": 5, "TENSORS": 6, "STREAMS": 7}
 STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4}
-VALUE_KINDS = {"f32": 1, "codebook": 2, "f16": 3, "s8": 4, "i32": 5, "s4": 6}
+VALUE_KINDS = {"f32": 1, "codebook": 2, "f16": 3, "s8": 4, "i32": 5, "s4": 6, "bits": 7, "ternary": 8}
 STREAM_KINDS = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5}
 CODINGS = {"raw": 0, "huffman": 1}
 ROLE_INTERNAL, ROLE_INPUT, ROLE_OUTPUT = 0, 1, 2
-DTYPES = {"f32": 1, "u8": 2, "i32": 3, "i64": 4}
+DTYPES = {"f32": 1, "u8": 2, "i32": 3, "i64": 4, "bits": 5}
 LAST_OPS = 17, 25  # op numbers of 1.0 and of 1.1
 ACTIVATIONS = {
     name: code
@@ -75,6 +75,10 @@ OPS = {
     "qtable": (24, "table*"),
     "qlinear_dynamic": (25, "act"),
     "embedding": (26, ""),
+    "binarize": (27, ""),
+    "signs": (28, ""),
+    "blinear": (29, "low:f act"),
+    "bconv2d": (30, "low:f act pad_value kh kw sh sw pad_top pad_left pad_bottom pad_right dh dw"),
 }
 
 
@@ -193,6 +197,8 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
     minor = sum(last_op > last for last in LAST_OPS)
     if any(tensor.structure == "bcsr" for tensor in tensors):
         minor = max(minor, 1)
+    if any(tensor.values in ("bits", "ternary") for tensor in tensors):
+        minor = MINOR
     if any(value.dtype != "f32" for value in graph.inputs):
         minor = MINOR
     header = struct.pack(
@@ -220,7 +226,7 @@ def _value(value: Value, graph: Graph, strings: _Strings, words: _Words) -> byte
         role = ROLE_OUTPUT
     axis = -1 if value.channel_axis is None else value.channel_axis
     name = strings.add(value.name)
-    dtype, quant = DTYPES[value.dtype], 0
+    dtype, quant = DTYPES["bits" if value.bits else value.dtype], 0
     if value.quant is not None:
         dtype, quant = DTYPES["u8"], words.add(struct.pack("<fI", value.quant.scale, value.quant.zero))
     return struct.pack("<IBBbBII", name, dtype, value.rank, axis, role, dims, quant)

@@ -16,7 +16,16 @@ import numpy.typing as npt
 Dim = int | str
 Attr = int | float | list[int]
 Role = Literal[
-    "matrix", "depthwise", "vector", "constant", "embedding", "s8 matrix", "s8 depthwise", "i32 vector"
+    "matrix",
+    "depthwise",
+    "vector",
+    "constant",
+    "embedding",
+    "s8 matrix",
+    "s8 depthwise",
+    "i32 vector",
+    "bits",
+    "ternary",
 ]
 Matrix = npt.NDArray[np.float32]
 
@@ -43,7 +52,7 @@ class Grid:
 
 @dataclass(eq=False)
 class Value:
-    """An activation. `example` is its shape for the example inputs; f32, or u8 where it has a `quant`.
+    """An activation. `example` is its shape for the example inputs; f32, u8 where it has a `quant`, or bits.
 
     Integers and booleans are computed on as f32; only a graph input says what it is, in `dtype`.
     """
@@ -54,6 +63,7 @@ class Value:
     channel_axis: int | None = None  # assigned by layout.py
     quant: Quant | None = None
     dtype: Literal["f32", "i32", "i64"] = "f32"
+    bits: bool = False
 
     @property
     def rank(self) -> int:
@@ -66,7 +76,7 @@ class Weight:
 
     role: "matrix" is multiplied (linear, conv), "depthwise" is one filter per channel, "vector" is a bias
     or a scale of shape [M, 1], "embedding" is a table that rows are read from, "constant" is anything else, flattened to [numel, 1]. The integer roles hold
-    int8 or int32 in the column order of the file (integers.py).
+    int8 or int32 in the column order of the file (integers.py); "bits" and "ternary" hold +1, -1 and 0.
     grid: where the weight lies on an integer grid. parameters: of the torch tensor, if not all of `matrix`.
     columns: for how many columns of activations it is used at batch 1; tells GEMV from GEMM.
     taps: positions of a convolution's kernel, K = input channels x taps.

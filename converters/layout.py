@@ -30,7 +30,7 @@ def assign(graph: Graph) -> None:
                     continue
                 if (value, axis) not in relaid:
                     copy = relaid[value, axis] = Value(
-                        value.shape, value.example, channel_axis=axis, quant=value.quant
+                        value.shape, value.example, channel_axis=axis, quant=value.quant, bits=value.bits
                     )
                     codes = [-2 - k for k in range(value.rank)]
                     ops.append(Op("reshape", [value], copy, {"dims": codes}, name=op.name, source=op.source))

@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
-from converters import capture, format, fuse, integers, layout
+from converters import binary, capture, format, fuse, integers, layout
 from converters.encodings.choose import INTEGER_ROLES, Choice, Prefer, choose
 from converters.encodings.stream import Encoded
 from converters.errors import ConvertError
@@ -70,7 +70,7 @@ def convert_exported(
     report = Report(str(path), [layer_report(w, c) for w, c in chosen.items()], [*warnings, *graph.warnings])
     report.file_bytes = format.write(graph, tensors, path)
     if verify and program.example_inputs is not None:
-        _verify(program, path, any(op.output.quant for op in graph.ops))
+        _verify(program, path, any(op.output.quant or op.output.bits for op in graph.ops))
     return report
 
 
@@ -149,6 +149,7 @@ def lower_fused(program: ExportedProgram) -> Graph:
     graph = lower(capture.functional(program))
     fuse.fuse(graph)
     integers.to_integers(graph)
+    binary.to_bits(graph)
     layout.assign(graph)
     return graph
 

@@ -58,6 +58,10 @@ OPS = [
     "qtable",
     "qlinear_dynamic",
     "embedding",
+    "binarize",
+    "signs",
+    "blinear",
+    "bconv2d",
 ]
 NO_ACT: tuple[int | float, ...] = (0, 0.0, 0.0)
 
@@ -223,6 +227,12 @@ class Pyrt:
             4 if bits == 8 else 5,
             8 * len(data) // bits,
         )
+        return number
+
+    def add_bits(self, name: str, rows: int, cols: int, data: bytes) -> int:
+        """The number of a new tensor of bits, one group."""
+        number = self.add_tensor(name, rows, cols, ("VALUES", data, 1), panel_rows=32)
+        self.tensors[number].__dict__.update(values=7, entries=8 * len(data))
         return number
 
     def give(self, op: str, operand: int, value: int) -> None:

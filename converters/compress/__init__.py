@@ -7,6 +7,16 @@ distinct values, half precision, a product codebook) meanwhile. ``converters.con
 those weights.
 """
 
+from converters.compress.binary import (
+    BinaryConv2d,
+    BinaryLinear,
+    BinaryWeight,
+    RPReLU,
+    Sign,
+    TernaryWeight,
+    binary,
+    clip_latent,
+)
 from converters.compress.cluster import SharedWeights, cluster
 from converters.compress.dynamic import RoundTokens, quantize_dynamic
 from converters.compress.half import Half, half
@@ -17,14 +27,22 @@ from converters.compress.prune import Mask, adopt_masks, cubic_sparsity, prune, 
 from converters.compress.quantize import quantize
 
 __all__ = [
+    "BinaryConv2d",
+    "BinaryLinear",
+    "BinaryWeight",
     "FakeQuantize",
     "Half",
     "Mask",
     "ProductCodebook",
     "RoundTokens",
+    "RPReLU",
     "RowGrid",
     "SharedWeights",
+    "Sign",
+    "TernaryWeight",
     "adopt_masks",
+    "binary",
+    "clip_latent",
     "cluster",
     "cubic_sparsity",
     "deep_compression",

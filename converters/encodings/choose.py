@@ -9,14 +9,14 @@ from typing import Literal, cast
 
 import numpy as np
 
-from converters.encodings import bcsr, codebook, csr, integers, panels, rows
+from converters.encodings import bcsr, bits, codebook, csr, integers, panels, rows
 from converters.encodings.costs import costs
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
 
 Prefer = Literal["size", "speed", "auto"]
 
-INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector")
+INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector", "bits", "ternary")
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
 MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
 MIN_FULL = 0.4  # of a block of four rows that is worth storing whole: two of four, mostly
@@ -55,6 +55,11 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     """
     if weight.role in INTEGER_ROLES:
         nonzero = int(np.count_nonzero(weight.matrix))
+        if weight.role == "bits":
+            encoded = bits.encode(weight)
+            return Choice(encoded, encoded.parameters, 2, 0.0, "two values in every row")
+        if weight.role == "ternary":
+            return Choice(bits.encode(weight), nonzero, 3, 0.0, "0 and two values in every row")
         return Choice(integers.encode(weight), nonzero, None, 0.0, "computed on as integers")
     matrix = np.asarray(weight.matrix, np.float32)
     nnz = int(np.count_nonzero(matrix))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS"]
 Coding = Literal["raw", "huffman"]
-Values = Literal["f32", "codebook", "f16", "s8", "i32", "s4"]
+Values = Literal["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "ternary"]
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from torch.export.graph_signature import InputKind, OutputKind
 from converters import capture
 from converters.errors import ConvertError
 from converters.graph import Dim, Graph, Value
-from converters.lowering import elementwise, layers, pooling, quantization, shapes  # noqa: F401  (they register handlers)
+from converters.lowering import elementwise, layers, pooling, quantization, shapes, signs  # noqa: F401  (they register handlers)
 from converters.lowering.registry import (
     CONSTANT_HANDLERS,
     HANDLERS,
     Constant,
     Context,
+    Compared,
     Expanded,
     PerToken,
     Quantized,
@@ -42,6 +43,7 @@ INPUT_DTYPES: dict[torch.dtype, Literal["f32", "i32", "i64"]] = {
     torch.int32: "i32",
     torch.bool: "i32",
 }
+COMPARISONS = {"ge", "gt", "le", "lt"}
 TAKES_EXPANDED = {"add", "sub", "rsub", "mul", "div", "expand", "clone"}
 
 
@@ -152,7 +154,9 @@ class _Lowering:
             raise Unsupported(
                 HINTS.get(base, "no equivalent in the file format; rewrite it with supported ops")
             )
-        if fake.dtype != torch.float32 and not name.startswith("quantized_decomposed."):
+        if fake.dtype != torch.float32 and not (
+            name.startswith("quantized_decomposed.") or (fake.dtype == torch.bool and base in COMPARISONS)
+        ):
             raise Unsupported(f"its result is {fake.dtype}; activations are float32, call model.float()")
         if 0 in _example(fake):
             raise Unsupported("its result is empty; leave empty tensors out")
@@ -176,7 +180,7 @@ class _Lowering:
         return (
             not symbolic
             and not random
-            and not any(isinstance(x, (Value, Expanded, Quantized, PerToken)) for x in flat)
+            and not any(isinstance(x, (Value, Expanded, Quantized, PerToken, Compared)) for x in flat)
         )
 
     def _sizes(self, node: torch.fx.Node) -> list[Dim]:

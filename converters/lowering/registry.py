@@ -75,6 +75,15 @@ class PerToken:
     value: Value
 
 
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Whether a value is >= a bound (`turned`: below it): of use to what chooses between two numbers by it."""
+
+    value: Value
+    bound: np.ndarray[Any, Any]
+    turned: bool
+
+
 def lowers(*names: str) -> Callable[[H], H]:
     """Registers a handler for ATen ops, `conv2d.default` and the like."""
 

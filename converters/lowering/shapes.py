@@ -19,9 +19,6 @@ TO_END = 2**31 - 1
     "dropout.default",
     "identity.default",
     "lift_fresh_copy.default",
-    "_to_copy.default",
-    "to.dtype",
-    "to.dtype_layout",
     "to.device",
 )
 def same(c: Context, x: object, *_: Any) -> Any:

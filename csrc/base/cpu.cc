@@ -22,6 +22,7 @@ const char* isa_name(Isa isa) {
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
     case Isa::kAvx512Vnni: return "avx512vnni";
+    case Isa::kAvx512Bitalg: return "avx512bitalg";
   }
   return "?";
 }
@@ -58,6 +59,11 @@ bool has_avx512_vnni() {
   return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & bit_AVX512VNNI);
 }
 
+bool has_avx512_bitalg() {
+  unsigned a, b, c, d;
+  return has_avx512_vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & bit_AVX512BITALG);
+}
+
 }  // namespace
 #endif
 
@@ -75,6 +81,10 @@ bool isa_available(Isa isa) {
     }
     case Isa::kAvx512Vnni: {
       static const bool yes = has_avx512_vnni();
+      return yes;
+    }
+    case Isa::kAvx512Bitalg: {
+      static const bool yes = has_avx512_bitalg();
       return yes;
     }
 #elif defined(__aarch64__)

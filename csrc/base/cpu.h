@@ -3,7 +3,7 @@
 
 namespace pyrt {
 
-enum class Isa { kRef = 0, kNeon, kAvx2, kAvx512, kAvx512Vnni };
+enum class Isa { kRef = 0, kNeon, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bitalg };
 
 const char* isa_name(Isa isa);
 // True when the processor has the instructions and the operating system saves their registers.

@@ -34,14 +34,14 @@ struct FreeDeleter {
   void operator()(void* p) const { std::free(p); }
 };
 
-// Copies the output of every op, u8 ones as the floats they stand for.
+// Copies the output of every op, packed ones as the floats they stand for.
 class Recorder : public Watcher {
  public:
   Recorder(const Kernels& kernels, py::list* rows) : kernels_(kernels), rows_(rows) {}
   void after(const Op& op) override {
     const Node& n = *op.out;
     py::array_t<float> y(std::vector<int64_t>(n.dims, n.dims + n.rank));
-    if (n.u8) {
+    if (n.packed()) {
       dequantize_node(n, y.mutable_data());
     } else {
       int64_t from[kRankMax], to[kRankMax];

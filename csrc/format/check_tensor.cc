@@ -29,7 +29,7 @@ bool is_sparse(const Tensor& t) {
 }
 
 uint32_t panels_per_group(const Tensor& t) {
-  const uint64_t panel_rows = is_sparse(t) ? t.panel_rows : kPanelRows;
+  const uint64_t panel_rows = t.panel_rows > 0 ? t.panel_rows : kPanelRows;
   return static_cast<uint32_t>(ceil_div(t.rows / t.groups, static_cast<int64_t>(panel_rows)));
 }
 
@@ -54,16 +54,17 @@ class TensorCheck {
 
   Status check_header() {
     if (t_.structure < 1 || t_.structure > 4) return error("unknown structure " + std::to_string(t_.structure));
-    if (t_.values < 1 || t_.values > 6) return error("unknown values code " + std::to_string(t_.values));
+    if (t_.values < 1 || t_.values > 8) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
     csr_ = is_sparse(t_);
+    bit_ = t_.values == static_cast<uint16_t>(Values::kBits) || t_.values == static_cast<uint16_t>(Values::kTernary);
     if (t_.structure == static_cast<uint16_t>(Structure::kBcsr)) block_ = kBlockRows;
     const bool panels = t_.structure == static_cast<uint16_t>(Structure::kPanels);
     // Rows whose indices are Huffman-coded say how many of them are a chunk.
     const bool coded_rows = !csr_ && !panels && t_.panel_rows != 0;
     if (csr_ || coded_rows ? t_.panel_rows < 1 || t_.panel_rows > INT32_MAX
-                           : t_.panel_rows != (panels ? kPanelRows : 0)) {
+                           : t_.panel_rows != (panels ? bit_ ? kBitPanelRows : kPanelRows : 0)) {
       return error("wrong panel_rows " + std::to_string(t_.panel_rows));
     }
     if (coded_rows && (t_.values != static_cast<uint16_t>(Values::kCodebook) || t_.groups != 1)) {
@@ -77,12 +78,13 @@ class TensorCheck {
     if (s8 && panels && t_.cols % kQuad != 0) return error("the columns of s8 panels come in fours");
     const bool s4 = t_.values == static_cast<uint16_t>(Values::kS4);
     if (s4 && (!panels || t_.cols % kQuad != 0)) return error("s4 values are for panels with columns in fours");
+    if (bit_ && !panels) return error("bits and ternary values are for panels");
     if (t_.values == static_cast<uint16_t>(Values::kI32) && (csr_ || panels)) return error("i32 values are for rows");
     int64_t stored = 0;
     // Rows of s8 (depthwise filters) are stored in groups of 4 rows and 4 taps.
-    const int64_t quad = s8 ? kQuad : 1;
+    const int64_t quad = s8 ? kQuad : bit_ ? 8 : 1;
     const int64_t stored_rows =
-        panels ? int64_t{t_.groups} * panels_per_group(t_) * kPanelRows : round_up(t_.rows, quad);
+        panels ? int64_t{t_.groups} * panels_per_group(t_) * t_.panel_rows : round_up(t_.rows, quad);
     if (!checked_mul(stored_rows, round_up(t_.cols, s4 ? 2 * kQuad : quad), &stored) ||
         stored > static_cast<int64_t>(kMaxSize)) {
       return error("rows x cols is too large");
@@ -180,11 +182,28 @@ class TensorCheck {
   Status check_plain() {
     const Stream& s = stream(StreamKind::kValues);
     const auto values = static_cast<Values>(t_.values);
-    const int bits = values == Values::kS4 ? 4 : values == Values::kS8 ? 8 : values == Values::kF16 ? 16 : 32;
+    int bits = 32;
+    switch (values) {
+      case Values::kBits: bits = 1; break;
+      case Values::kTernary: bits = 2; break;
+      case Values::kS4: bits = 4; break;
+      case Values::kS8: bits = 8; break;
+      case Values::kF16: bits = 16; break;
+      default: break;
+    }
     if (s.bits != bits || s.count != 0 || s.size != t_.entries * static_cast<uint64_t>(bits) / 8) {
       return error("VALUES: wrong size");
     }
-    return {};
+    return values == Values::kTernary ? check_ternary(file_.stream_data(s), s.size) : Status();
+  }
+
+  // 32 bytes of +1, then the same 32 rows' of -1.
+  Status check_ternary(const uint8_t* p, uint64_t size) const {
+    uint8_t both = 0;
+    for (uint64_t i = 0; i < size; i += 2 * kBitPanelRows) {
+      for (uint64_t r = 0; r < kBitPanelRows; ++r) both |= static_cast<uint8_t>(p[i + r] & p[i + kBitPanelRows + r]);
+    }
+    return both ? error("VALUES: a ternary weight is both +1 and -1") : Status();
   }
 
   Status check_book() {
@@ -298,6 +317,7 @@ class TensorCheck {
   const Tensor& t_;
   std::string where_;
   bool csr_ = false;  // or bcsr
+  bool bit_ = false;  // bits or ternary
   uint32_t block_ = 1;
 };
 

@@ -15,6 +15,7 @@ constexpr uint32_t kMaxEntries = 1u << 16;
 constexpr uint64_t kMaxSize = 1ull << 48;
 constexpr uint32_t kMaxOpTensors = 255;
 constexpr uint32_t kPanelRows = 16;
+constexpr uint32_t kBitPanelRows = 32;  // of bits and ternary values
 constexpr uint32_t kBlockRows = 4;       // of a bcsr entry
 constexpr uint32_t kChunkColumns = 256;  // K block of a Huffman chunk of a panels tensor
 constexpr uint32_t kMaxChunk = 65536;    // symbols
@@ -53,7 +54,7 @@ struct Symbol {
 };
 static_assert(sizeof(Symbol) == 16);
 
-enum class Dtype : uint8_t { kF32 = 1, kU8 = 2, kI32 = 3, kI64 = 4 };
+enum class Dtype : uint8_t { kF32 = 1, kU8 = 2, kI32 = 3, kI64 = 4, kBits = 5 };
 inline bool is_integer_input(Dtype d) { return d == Dtype::kI32 || d == Dtype::kI64; }
 enum class Role : uint8_t { kInternal = 0, kInput = 1, kOutput = 2 };
 
@@ -84,14 +85,15 @@ struct Op {
 static_assert(sizeof(Op) == 32);
 
 enum class Structure : uint16_t { kRows = 1, kPanels = 2, kCsr = 3, kBcsr = 4 };
-enum class Values : uint16_t { kF32 = 1, kCodebook = 2, kF16 = 3, kS8 = 4, kI32 = 5, kS4 = 6 };
+enum class Values : uint16_t { kF32 = 1, kCodebook = 2, kF16 = 3, kS8 = 4, kI32 = 5, kS4 = 6, kBits = 7, kTernary = 8 };
 // Scales keep their reciprocals and products in the range of f32.
 constexpr float kMinScale = 0x1p-100f;
 constexpr float kMaxScale = 0x1p100f;
 constexpr float kMinMultiplier = 0x1p-80f;
 constexpr float kMaxMultiplier = 0x1p80f;
-constexpr int32_t kMaxInteger = 1 << 24;  // integer inputs become f32 exactly
-constexpr uint32_t kQuad = 4;             // channels that share a group of an integer activation
+constexpr int32_t kMaxInteger = 1 << 24;   // integer inputs become f32 exactly
+constexpr int64_t kMaxBitColumns = 32736;  // a sum of bits fits 16 bits
+constexpr uint32_t kQuad = 4;              // channels that share a group of an integer activation
 
 struct Tensor {
   uint32_t name;

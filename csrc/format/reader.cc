@@ -217,7 +217,7 @@ Status File::check_values() const {
     const std::string where = "section VALUES: entry " + number(i);
     const Value& v = value(i);
     PYRT_RETURN_IF_ERROR(check_string(v.name, where));
-    if (v.dtype < static_cast<uint8_t>(Dtype::kF32) || v.dtype > static_cast<uint8_t>(Dtype::kI64)) {
+    if (v.dtype < static_cast<uint8_t>(Dtype::kF32) || v.dtype > static_cast<uint8_t>(Dtype::kBits)) {
       return invalid_file(where + ": unknown dtype " + number(v.dtype));
     }
     if (is_integer_input(static_cast<Dtype>(v.dtype)) && v.role != static_cast<uint8_t>(Role::kInput)) {
@@ -254,7 +254,10 @@ Status File::check_quant(const Value& v, const std::string& where) const {
     return v.quant == 0 ? Status() : invalid_file(where + ": only a u8 value has a quantization");
   }
   if (v.role != static_cast<uint8_t>(Role::kInternal) || v.channel_axis < 0) {
-    return invalid_file(where + ": a u8 value must be internal and have a channel axis");
+    return invalid_file(where + ": a value of u8 or bits must be internal and have a channel axis");
+  }
+  if (v.dtype == static_cast<uint8_t>(Dtype::kBits)) {
+    return v.quant == 0 ? Status() : invalid_file(where + ": a value of bits has no quantization");
   }
   PYRT_RETURN_IF_ERROR(check_words(v.quant, 2, where));
   float scale;

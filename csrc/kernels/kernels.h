@@ -414,6 +414,49 @@ struct MaxBytesArgs {
 };
 using MaxBytesFn = void (*)(const MaxBytesArgs&);
 
+// Products of bits. A bit is +1 (set) or -1. A column of bits is a u32 with 32 channels; a panel of weights has 32 rows,
+// [k][4][32] bytes of 8 channels. S = zone[row] - 2 * (the number of bits that differ), in 16 bits.
+constexpr int kBitPanel = 32;     // rows of a panel of bits
+constexpr int kBitChannels = 32;  // channels of a column
+
+// What a convolution's padding adds to S differs by where a column lies: it has a zone.
+struct BinaryEpilogue {
+  const int16_t* shift;     // [zones][shift_stride], one per row of the panels
+  ptrdiff_t shift_stride;   // rows
+  const uint16_t* zone;     // one per column, or null: all are of zone 0
+  const int16_t* at_least;  // y bits: one per row of the panels, the bit is S >= at_least
+  float low;                // y f32: max(S, low) goes into `rest`, exact
+  Epilogue rest;            // y f32; y bits: the mask
+};
+
+// Y[rows][cols] = W X for up to two panels.
+struct BGemmArgs {
+  const uint8_t* w;
+  ptrdiff_t panel_bytes;  // between panels
+  const int32_t* off;     // [k] where 32 channels of X start, in columns from x
+  int k;
+  const uint32_t* x;
+  void* y;  // bits: u32 [ceil(rows/32)], f32: [rows]
+  bool to_bits;
+  ptrdiff_t y_stride;  // columns
+  int rows;            // 1..64
+  int cols;            // writes exactly these
+  BinaryEpilogue epilogue;
+};
+using BGemmFn = void (*)(const BGemmArgs&);
+
+// Bit r of y[c] = x[r][c] >= at_least[r], r < rows <= 32; the others are 0, and all where the mask is 0.
+struct BinarizeArgs {
+  const float* x;
+  ptrdiff_t x_stride;
+  int rows;
+  const float* at_least;
+  uint32_t* y;
+  int64_t cols;  // writes exactly these
+  const uint8_t* mask;
+};
+using BinarizeFn = void (*)(const BinarizeArgs&);
+
 // Everything a model runs on, one function per family.
 struct Kernels {
   Isa isa;

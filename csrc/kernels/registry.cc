@@ -49,12 +49,13 @@ const KernelEntry* kernel_table(size_t* count) {
 
 const Kernels* kernels_for(Isa isa) {
   static const Kernels sets[] = {make_set(Isa::kRef), make_set(Isa::kNeon), make_set(Isa::kAvx2),
-                                 make_set(Isa::kAvx512), make_set(Isa::kAvx512Vnni)};
+                                 make_set(Isa::kAvx512), make_set(Isa::kAvx512Vnni),
+                                 make_set(Isa::kAvx512Bitalg)};
   return isa_available(isa) ? &sets[static_cast<int>(isa)] : nullptr;
 }
 
 const Kernels* select_kernels(std::string* message) {
-  const Isa fastest_first[] = {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kRef};
+  const Isa fastest_first[] = {Isa::kAvx512Bitalg, Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kRef};
   const char* forced = std::getenv("PYRUNTIME_ISA");
   for (Isa isa : fastest_first) {
     if (forced && *forced && std::strcmp(forced, isa_name(isa)) != 0) continue;

@@ -1,4 +1,4 @@
-// The ops that move or compare u8 values and compute nothing new: concat, slice, reshape, pad and max pool.
+// The ops that move or compare u8 values, or bits, and compute nothing new: concat, slice, reshape, pad and max pool.
 //
 // Channel c lies in byte c % 4 of the columns of plane c / 4. Where channels move by whole planes, columns are copied
 // as u32, else byte by byte.
@@ -140,6 +140,9 @@ class PadBytes : public PadShape {
 struct Cursor {
   explicit Cursor(const Node& n) : node(n) { n.strides(strides); }
   int64_t byte() const { return 4 * at + channel_byte(node, index[node.axis]); }
+  // Of a node of bits: the channel's column, and its bit there.
+  uint32_t* column() const { return reinterpret_cast<uint32_t*>(node.data) + at + index[node.axis] / 32 * node.plane; }
+  uint32_t bit() const { return 1u << (index[node.axis] % 32); }
   void advance() {
     for (int d = node.rank - 1; d >= 0; --d) {
       if (d != node.axis) at += strides[d];
@@ -158,8 +161,14 @@ class ReshapeBytes : public ReshapeShape {
 
   // In logical order, byte by byte.
   void run(const RunContext&) override {
-    if (out->mask) out->clear(0, out->planes());
+    if (out->mask || out->bits) out->clear(0, out->planes());
     Cursor src(*in[0]), dst(*out);
+    if (out->bits) {
+      for (int64_t left = in[0]->elements(); left > 0; --left, src.advance(), dst.advance()) {
+        if (*src.column() & src.bit()) *dst.column() |= dst.bit();
+      }
+      return;
+    }
     for (int64_t left = in[0]->elements(); left > 0; --left) {
       first_byte(*out)[dst.byte()] = first_byte(*in[0])[src.byte()];
       src.advance();
@@ -208,7 +217,15 @@ class MaxPoolBytes : public Op {
 
   // y = max(y, row(i) for i < count), any number of rows.
   template <class Row>
-  static void fold(const RunContext& ctx, int64_t count, const Row& row, uint8_t* y, int64_t bytes) {
+  void fold(const RunContext& ctx, int64_t count, const Row& row, uint8_t* y, int64_t bytes) const {
+    if (out->bits) {
+      auto* columns = reinterpret_cast<uint32_t*>(y);
+      for (int64_t i = 0; i < count; ++i) {
+        const auto* other = reinterpret_cast<const uint32_t*>(row(i));
+        for (int64_t c = 0; c < bytes / 4; ++c) columns[c] |= other[c];
+      }
+      return;
+    }
     const uint8_t* rows[kMost];
     for (int64_t i = 0; i < count;) {
       int n = 0;
@@ -253,6 +270,10 @@ class MaxPoolBytes : public Op {
 void dequantize_node(const Node& node, float* dst) {
   Cursor at(node);
   for (int64_t left = node.elements(); left > 0; --left, at.advance()) {
+    if (node.bits) {
+      *dst++ = *at.column() & at.bit() ? 1.0f : -1.0f;
+      continue;
+    }
     *dst++ = static_cast<float>(first_byte(node)[at.byte()] - node.zero) * node.scale;
   }
 }

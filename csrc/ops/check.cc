@@ -10,7 +10,8 @@ namespace {
 const char* const kNames[] = {
     "?",        "linear",     "conv2d",  "unary",   "binary", "scalar", "affine",  "pool2d",          "adaptive_pool2d",
     "concat",   "slice",      "reshape", "permute", "reduce", "pad",    "softmax", "interpolate",     "constant",
-    "quantize", "dequantize", "qlinear", "qconv2d", "qadd",   "qmean",  "qtable",  "qlinear_dynamic", "embedding"};
+    "quantize", "dequantize", "qlinear", "qconv2d", "qadd",   "qmean",  "qtable",  "qlinear_dynamic", "embedding",
+    "binarize", "signs",      "blinear", "bconv2d"};
 
 constexpr int kAny = -1;
 
@@ -23,7 +24,8 @@ const Signature kSignatures[] = {
     {1, 1, 2, 2, 3},    {1, 1, 0, 0, 12},   {1, 1, 0, 0, 3},    {1, 255, 0, 0, 1}, {1, 1, 0, 0, 4}, {1, 1, 0, 0, kAny},
     {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, 2},   {1, 1, 0, 0, 6}, {0, 0, 1, 1, kAny},
     {1, 1, 0, 0, 2},    {1, 1, 0, 0, 0},    {1, 2, 4, 4, 3},    {1, 2, 4, 4, 13},  {2, 2, 0, 0, 4}, {1, 1, 0, 0, 3},
-    {1, 1, 0, 0, 64},   {1, 1, 4, 4, 3},    {1, 1, 1, 2, 0}};
+    {1, 1, 0, 0, 64},   {1, 1, 4, 4, 3},    {1, 1, 1, 2, 0},    {1, 1, 0, 1, 0},   {1, 1, 0, 0, 0}, {1, 2, 2, 3, 4},
+    {1, 2, 2, 3, 15}};
 
 class OpCheck {
  public:
@@ -56,9 +58,22 @@ class OpCheck {
  private:
   // Which of u8 and f32 an op takes and gives.
   Status types() const {
-    const bool first = !in_.empty() && in_[0].u8;
+    const bool first = !in_.empty() && in_[0].u8, bits = !in_.empty() && in_[0].bits;
+    if (s_.kind == OpKind::kBLinear || s_.kind == OpKind::kBConv2d) {
+      const bool residual = in_.size() > 1 && (out_.bits || in_[1].u8 || in_[1].bits);
+      return !bits || out_.u8 || residual ? error("takes bits, and an f32 residual only where it gives f32") : Status();
+    }
     for (const ValueType& v : in_) {
-      if (v.u8 != first) return error("u8 and f32 inputs do not mix");
+      if (v.u8 != first || v.bits != bits) return error("inputs of different types do not mix");
+    }
+    if (bits || out_.bits) {
+      switch (s_.kind) {
+        case OpKind::kBinarize: return !first && !bits && out_.bits ? Status() : error("takes f32 and gives bits");
+        case OpKind::kSigns: return bits && !out_.bits && !out_.u8 ? Status() : error("takes bits and gives f32");
+        case OpKind::kReshape:
+        case OpKind::kPool2d: return bits && out_.bits ? Status() : error("its values must have one type");
+        default: return error("does not take bits");
+      }
     }
     switch (s_.kind) {
       case OpKind::kQuantize: return !first && out_.u8 ? Status() : error("takes f32 and gives u8");
@@ -76,9 +91,11 @@ class OpCheck {
       case OpKind::kPad:
       case OpKind::kPool2d:
         for (const ValueType& v : in_) {
-          if (!v.same_quant(out_)) return error("its values must have one type and quantization");
+          if (!v.same_type(out_)) return error("its values must have one type and quantization");
         }
         return {};
+      case OpKind::kBinarize:
+      case OpKind::kSigns: return error("is between f32 and bits");
       default: return !first && !out_.u8 ? Status() : error("does not take u8 values");
     }
   }
@@ -127,7 +144,7 @@ class OpCheck {
             !all_in(7, 9, 1, kMaxSize) || !all_in(9, 11, 0, 1)) {
           return error("attribute out of range");
         }
-        if (in_[0].u8 && s_.attrs[0] != 0) return error("of u8 values there is the maximum only");
+        if (s_.packed && s_.attrs[0] != 0) return error("of u8 and bits there is the maximum only");
         // Torch's rule; past it whole windows would lie in the padding.
         for (uint32_t d = 0; d < 2; ++d) {
           const int64_t span = int64_t{i32(1 + d) - 1} * i32(7 + d) + 1;
@@ -169,6 +186,15 @@ class OpCheck {
       case OpKind::kQLinear:
       case OpKind::kQConv2d: return qmatmul();
       case OpKind::kQLinearDynamic: return act_ok(0) ? qlinear() : error("unknown activation");
+      case OpKind::kBinarize:
+        if (axis_ < 0) return error("needs a channel axis");
+        for (const Weights* w : s_.weights) {
+          if (!w->vector_of(w->rows)) return error("its thresholds must be an f32 vector");
+        }
+        return {};
+      case OpKind::kSigns: return {};
+      case OpKind::kBLinear:
+      case OpKind::kBConv2d: return bmatmul();
       case OpKind::kQAdd:
         return multiplier(f32(0)) && multiplier(f32(1)) ? range(2) : error("a multiplier is out of range");
       case OpKind::kQMean:
@@ -263,6 +289,35 @@ class OpCheck {
     if (w.cols % (4 * taps) != 0) return error("the weight's columns are not fours of channels x kernel");
     if (w.groups > 1 && w.rows_per_group() % 4 != 0) return error("a group's rows come in fours");
     const int64_t phases = int64_t{i32(3) > 1 ? i32(5) : 1} * (i32(4) > 1 ? i32(6) : 1);
+    if (w.cols / taps * w.groups > INT32_MAX / phases) return error("channels x stride is too large");
+    return {};
+  }
+
+  Status bmatmul() const {
+    const Weights& w = *s_.weights[0];
+    const bool conv = s_.kind == OpKind::kBConv2d;
+    if (!w.bits || w.cols % 32 != 0) return error("needs a weight of bits whose columns come in 32s");
+    if (w.cols > format::kMaxBitColumns) return error("more than 32736 columns");
+    if (out_.bits ? s_.weights.size() != 2 || !s_.weights[1]->ints_of(w.rows)
+                  : s_.weights.size() != 3 || !s_.weights[1]->vector_of(w.rows) || !s_.weights[2]->vector_of(w.rows)) {
+      return error("needs i32 thresholds to give bits, f32 scale and bias to give f32, one each per row");
+    }
+    if (std::isnan(f32(0))) return error("the lower bound is not a number");
+    if (!act_ok(1) || (out_.bits && s_.attrs[1] != 0)) return error("unknown activation, or one of bits");
+    if (s_.inputs.size() > 1 && (in_rank_[1] != rank_ || in_axis_[1] != axis_)) {
+      return error("the residual has another rank");
+    }
+    if (!conv) {
+      return axis_ >= 0 && axis_ == rank_ - 1 && w.groups == 1 ? Status()
+                                                                : error("needs an ungrouped weight and the last axis");
+    }
+    if (!image()) return error("wrong rank or channel axis");
+    if (i32(4) < -1 || i32(4) > 1) return error("the padding is -1, 0 or 1");
+    PYRT_RETURN_IF_ERROR(window(5));
+    const int64_t taps = int64_t{i32(5)} * i32(6);
+    if (w.cols % (32 * taps) != 0) return error("the weight's columns are not 32s of channels x kernel");
+    if (out_.bits && w.groups > 1 && w.rows_per_group() % 32 != 0) return error("a group's rows come in 32s");
+    const int64_t phases = int64_t{i32(5) > 1 ? i32(7) : 1} * (i32(6) > 1 ? i32(8) : 1);
     if (w.cols / taps * w.groups > INT32_MAX / phases) return error("channels x stride is too large");
     return {};
   }
@@ -362,8 +417,12 @@ std::unique_ptr<Op> make_op(const OpSpec& spec) {
     case OpKind::kQAdd:
     case OpKind::kQMean:
     case OpKind::kQTable: return make_quantized(spec);
+    case OpKind::kBinarize:
+    case OpKind::kSigns: return make_signs(spec);
+    case OpKind::kBLinear:
+    case OpKind::kBConv2d: return make_bmatmul(spec);
     case OpKind::kPool2d:
-    case OpKind::kAdaptivePool2d: return spec.u8 ? make_bytes(spec) : make_pool(spec);
+    case OpKind::kAdaptivePool2d: return spec.packed ? make_bytes(spec) : make_pool(spec);
     case OpKind::kReduce:
     case OpKind::kSoftmax: return make_reduce(spec);
     case OpKind::kInterpolate: return make_interpolate(spec);
@@ -372,7 +431,7 @@ std::unique_ptr<Op> make_op(const OpSpec& spec) {
     case OpKind::kBinary:
     case OpKind::kScalar:
     case OpKind::kAffine: return make_elementwise(spec);
-    default: return spec.u8 ? make_bytes(spec) : make_shape(spec);
+    default: return spec.packed ? make_bytes(spec) : make_shape(spec);
   }
 }
 

@@ -46,6 +46,31 @@ struct ConvGeometry {
     return {past(-row_shift(0)), past(-col_shift(0)), past(out.height + row_shift(kh - 1) - height),
             past(out.width + col_shift(kw - 1) - width)};
   }
+  // Copies the columns of 4 bytes of a packed activation into its phases.
+  void split_columns(const RunContext& ctx, const Node& x, const Node& source) const {
+    ctx.parallel(x.elements(), [&](int part, int parts) {
+      const int64_t count = phases();
+      const int64_t end = x.planes() * (part + 1) / parts;
+      for (int64_t c = x.planes() * part / parts; c < end; ++c) {
+        source.clear(c * count, (c + 1) * count);
+        for (int64_t p = 0; p < count; ++p) {
+          const int64_t h0 = phase_row(p), w0 = phase_col(p);
+          const int64_t rows = ceil_div(x.height - h0, sh), cols = ceil_div(x.width - w0, sw);
+          for (int64_t n = 0; n < x.images; ++n) {
+            for (int64_t h = 0; h < rows; ++h) {
+              const auto* from = reinterpret_cast<const uint32_t*>(x.row(c, n, h * sh + h0) + w0);
+              auto* to = reinterpret_cast<uint32_t*>(source.row(c * count + p, n, h));
+              if (sw == 2) {
+                for (int64_t i = 0; i < cols; ++i) to[i] = from[2 * i];
+              } else {
+                for (int64_t i = 0; i < cols; ++i) to[i] = from[i * sw];
+              }
+            }
+          }
+        }
+      }
+    });
+  }
 
  private:
   static int64_t floor_mod(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }

@@ -38,6 +38,8 @@ struct Node {
   // An integer activation keeps four channels in a column of 4 bytes; a plane then holds four channels. It stands for
   // scale * (q - zero), and its gaps and margins hold `zero`.
   bool u8 = false;
+  // One of bits keeps 32 channels in a column of 4 bytes: +1 where the bit is set, else -1, as in its gaps.
+  bool bits = false;
   uint8_t zero = 0;
   float scale = 0.0f;
 
@@ -84,7 +86,8 @@ struct Node {
   }
   // Images of rows of pixels; every other shape is one row of columns.
   bool spatial() const { return rank == 4 && axis == 1; }
-  int64_t planes() const { return u8 ? ceil_div(channels, 4) : channels; }
+  bool packed() const { return u8 || bits; }
+  int64_t planes() const { return u8 ? ceil_div(channels, 4) : bits ? ceil_div(channels, 32) : channels; }
   int64_t elements() const { return channels * images * height * width; }
   bool same_dims(const Node& o) const {
     return rank == o.rank && axis == o.axis && std::equal(dims, dims + rank, o.dims);

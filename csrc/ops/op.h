@@ -45,6 +45,10 @@ enum class OpKind : uint32_t {
   kQTable,
   kQLinearDynamic,
   kEmbedding,
+  kBinarize,
+  kSigns,
+  kBLinear,
+  kBConv2d,
   kEnd
 };
 const char* op_kind_name(OpKind kind);
@@ -54,7 +58,7 @@ struct OpSpec {
   OpKind kind{};
   const char* name = "";
   const char* source = "";
-  bool u8 = false;                // its first input is u8
+  bool packed = false;            // its first input is u8 or bits
   std::vector<uint32_t> inputs;   // value numbers
   std::vector<uint32_t> outputs;  // value numbers
   std::vector<const Weights*> weights;
@@ -164,10 +168,12 @@ class Op {
 // What the file says of a value.
 struct ValueType {
   int rank, axis;
-  bool u8;
+  bool u8, bits;
   float scale;   // u8 only
   uint8_t zero;  // u8 only
-  bool same_quant(const ValueType& o) const { return u8 == o.u8 && scale == o.scale && zero == o.zero; }
+  bool same_type(const ValueType& o) const {
+    return u8 == o.u8 && bits == o.bits && scale == o.scale && zero == o.zero;
+  }
 };
 
 // Checks an op against this runtime: operand counts and types, attribute ranges, weight shapes (ops/check.cc).
@@ -186,9 +192,11 @@ std::unique_ptr<Op> make_interpolate(const OpSpec& spec);
 std::unique_ptr<Op> make_embedding(const OpSpec& spec);
 std::unique_ptr<Op> make_qmatmul(const OpSpec& spec);    // qlinear, qconv2d
 std::unique_ptr<Op> make_quantized(const OpSpec& spec);  // quantize, dequantize, qadd, qmean, qtable
-std::unique_ptr<Op> make_bytes(const OpSpec& spec);      // concat, slice, reshape, permute, pad, max pool of u8
+std::unique_ptr<Op> make_bytes(const OpSpec& spec);      // concat, slice, reshape, permute, pad, max pool of u8 and bits
+std::unique_ptr<Op> make_bmatmul(const OpSpec& spec);    // blinear, bconv2d
+std::unique_ptr<Op> make_signs(const OpSpec& spec);      // binarize, signs
 
-// An integer activation as floats, C-contiguous in logical order.
+// An activation of u8 or bits as floats, C-contiguous in logical order.
 void dequantize_node(const Node& node, float* dst);
 
 // Copies between strided arrays of the same dims.

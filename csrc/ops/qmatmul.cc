@@ -102,7 +102,7 @@ class QMatmulOp : public Op {
   }
 
   void run(const RunContext& ctx) override {
-    if (geometry_.strided()) split_phases(ctx);
+    if (geometry_.strided()) geometry_.split_columns(ctx, *in[0], *source_);
     if (dynamic_) round_columns(ctx);
     if (depthwise()) return run_depthwise(ctx);
     const int64_t panels = w_.groups * w_.panels_per_group();
@@ -233,32 +233,6 @@ class QMatmulOp : public Op {
             {w_.int8s + p * round_up(taps, 4) * 4, offsets_.data(), static_cast<int>(taps),
              w_.fits[static_cast<size_t>(p)], static_cast<int>(std::min<int64_t>(4, out->channels - 4 * p)),
              source_->bytes(p * phases), out->bytes(p), static_cast<int>(out->cols), epilogue(4 * p, 0)});
-      }
-    });
-  }
-
-  void split_phases(const RunContext& ctx) const {
-    const Node& x = *in[0];
-    ctx.parallel(x.elements(), [&](int part, int parts) {
-      const int64_t phases = geometry_.phases();
-      const int64_t end = x.planes() * (part + 1) / parts;
-      for (int64_t c = x.planes() * part / parts; c < end; ++c) {
-        source_->clear(c * phases, (c + 1) * phases);
-        for (int64_t p = 0; p < phases; ++p) {
-          const int64_t h0 = geometry_.phase_row(p), w0 = geometry_.phase_col(p), sw = geometry_.sw;
-          const int64_t rows = ceil_div(x.height - h0, geometry_.sh), cols = ceil_div(x.width - w0, sw);
-          for (int64_t n = 0; n < x.images; ++n) {
-            for (int64_t h = 0; h < rows; ++h) {
-              const auto* from = reinterpret_cast<const uint32_t*>(x.row(c, n, h * geometry_.sh + h0) + w0);
-              auto* to = reinterpret_cast<uint32_t*>(source_->row(c * phases + p, n, h));
-              if (sw == 2) {
-                for (int64_t i = 0; i < cols; ++i) to[i] = from[2 * i];
-              } else {
-                for (int64_t i = 0; i < cols; ++i) to[i] = from[i * sw];
-              }
-            }
-          }
-        }
       }
     });
   }

@@ -24,7 +24,7 @@ struct Weights {
   std::string encoding;  // "csr8+codebook5+huffman", for people
   Structure structure = kRows;
   int64_t rows = 0, cols = 0, groups = 1;
-  int64_t panel_rows = 0;  // rows of a csr or bcsr panel
+  int64_t panel_rows = 0;  // rows of a panel
   uint64_t entries = 0, parameters = 0, bytes = 0;
 
   const float* values = nullptr;     // f32 values, or null
@@ -32,6 +32,8 @@ struct Weights {
   const int8_t* int8s = nullptr;     // s8 values, or null
   const uint8_t* nibbles = nullptr;  // s4 values, or null
   const int32_t* ints = nullptr;     // i32 values, or null
+  const uint8_t* bits = nullptr;     // signs, or null
+  const uint8_t* ternary = nullptr;  // which are +1 and which -1, or null
   std::vector<Fit> fits;             // s8 and s4: of each panel, or group of 4 rows
   const float* book = nullptr;       // codebook, or null
   int book_size = 0;
@@ -53,7 +55,7 @@ struct Weights {
   bool sparse() const { return structure == kCsr || structure == kBcsr; }
   int64_t block() const { return structure == kBcsr ? 4 : 1; }  // rows that share their columns
   int64_t panels_per_group() const {
-    const int64_t n = sparse() ? panel_rows : 16;
+    const int64_t n = panel_rows > 0 ? panel_rows : 16;
     return (rows_per_group() + n - 1) / n;
   }
   bool ints_of(int64_t n) const { return structure == kRows && ints && rows == n && cols == 1; }

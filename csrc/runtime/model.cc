@@ -25,6 +25,8 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
     case Values::kS8: text += "+s8"; break;
     case Values::kI32: text += "+i32"; break;
     case Values::kS4: text += "+s4"; break;
+    case Values::kBits: text += "+bits"; break;
+    case Values::kTernary: text += "+ternary"; break;
     case Values::kCodebook: text += "+codebook" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits); break;
   }
   return huffman ? text + "+huffman" : text;
@@ -130,6 +132,8 @@ Status Model::bind_weights() {
         case StreamKind::kValues:
           if (t.values == static_cast<uint16_t>(Values::kS8)) w.int8s = reinterpret_cast<const int8_t*>(bytes);
           else if (t.values == static_cast<uint16_t>(Values::kS4)) w.nibbles = bytes;
+          else if (t.values == static_cast<uint16_t>(Values::kBits)) w.bits = bytes;
+          else if (t.values == static_cast<uint16_t>(Values::kTernary)) w.ternary = bytes;
           else if (t.values == static_cast<uint16_t>(Values::kI32)) w.ints = reinterpret_cast<const int32_t*>(bytes);
           else if (s.bits == 16) w.halves = reinterpret_cast<const uint16_t*>(bytes);
           else w.values = reinterpret_cast<const float*>(bytes);
@@ -167,7 +171,7 @@ Status Model::bind_weights() {
 Status Model::bind_ops() {
   std::vector<ValueType> types;
   for (const ValueInfo& v : values_) {
-    types.push_back({v.rank, v.axis, v.dtype == format::Dtype::kU8, v.scale, v.zero});
+    types.push_back({v.rank, v.axis, v.dtype == format::Dtype::kU8, v.dtype == format::Dtype::kBits, v.scale, v.zero});
   }
   for (uint32_t i = 0; i < file_.op_count(); ++i) {
     const format::Op& op = file_.op(i);
@@ -183,7 +187,7 @@ Status Model::bind_ops() {
     for (uint32_t k = 0; k < op.tensors; ++k) spec.weights.push_back(&weights_[ids[k]]);
     spec.attrs = file_.words(op.attrs);
     spec.attr_count = op.attr_count;
-    spec.u8 = !spec.inputs.empty() && types[spec.inputs[0]].u8;
+    spec.packed = !spec.inputs.empty() && (types[spec.inputs[0]].u8 || types[spec.inputs[0]].bits);
     PYRT_RETURN_IF_ERROR(check_op(spec, types));
     ops_.push_back(std::move(spec));
   }

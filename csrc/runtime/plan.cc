@@ -62,6 +62,7 @@ Status Plan::infer(const std::vector<Array>& inputs) {
     nodes_.back()->rank = v.rank;
     nodes_.back()->axis = v.axis;
     nodes_.back()->u8 = v.dtype == format::Dtype::kU8;
+    nodes_.back()->bits = v.dtype == format::Dtype::kBits;
     nodes_.back()->scale = v.scale;
     nodes_.back()->zero = v.zero;
   }
@@ -211,7 +212,7 @@ Status Plan::assign_grids() {
 // Inputs and outputs whose layout can be that of the caller's arrays are not copied.
 void Plan::assign_external() {
   const auto fits = [this](const Node& n) {
-    if (n.u8 || n.storage || n.shared || n.mask) return false;
+    if (n.packed() || n.storage || n.shared || n.mask) return false;
     for (const auto& other : nodes_) {
       if (other->storage == &n) return false;
     }

@@ -1,5 +1,6 @@
 // Holds one kernel against an oracle: kernel_test --list prints the kernels, kernel_test NAME sweeps one.
 // Exit code 0: right; 1: wrong; 77: this processor cannot run it.
+#include "bits.h"
 #include "decoding.h"
 #include "integers.h"
 #include "planes.h"
@@ -55,6 +56,8 @@ const Family kFamilies[] = {
     {"dequantize_u8", [](void (*k)()) { test_dequantize(cast<pyrt::DequantizeFn>(k)); }},
     {"qadd_u8", [](void (*k)()) { test_qadd(cast<pyrt::QAddFn>(k)); }},
     {"max_u8", [](void (*k)()) { test_max_bytes(cast<pyrt::MaxBytesFn>(k)); }},
+    {"bgemm", [](void (*k)()) { test_bgemm(cast<pyrt::BGemmFn>(k)); }},
+    {"binarize", [](void (*k)()) { test_binarize(cast<pyrt::BinarizeFn>(k)); }},
     {"huffman_u8", [](void (*k)()) { test_huffman(cast<pyrt::HuffmanFn>(k)); }},
 };
 

@@ -852,10 +852,10 @@ def integers() -> None:
     case_of("zero_point", scale + ".* zero point of 0 to 255", quant(256, 1))
     case_of("quant_past_words", value + "reaches past section WORDS", put("values", 2, quant=2**32 - 1))
     case_of("f32_with_quant", "VALUES: entry 1: only a u8 value has a quant", put("values", 1, quant=1))
-    case_of("without_channels", value + "a u8 value must be internal", put("values", 2, channel_axis=-1))
-    case_of("u8_input", "VALUES: entry 0: a u8 value must be internal", put("values", 0, dtype=2))
-    case_of("u8_output", "VALUES: entry 1: a u8 value must be internal", put("values", 1, dtype=2))
-    case_of("f32_residual", "u8 and f32 inputs do not mix", lambda f: f.give("add", 1, 0))
+    case_of("without_channels", value + "a value of u8 or bits must be internal", put("values", 2, channel_axis=-1))
+    case_of("u8_input", "VALUES: entry 0: a value of u8 or bits must be internal", put("values", 0, dtype=2))
+    case_of("u8_output", "VALUES: entry 1: a value of u8 or bits must be internal", put("values", 1, dtype=2))
+    case_of("f32_residual", "inputs of different types do not mix", lambda f: f.give("add", 1, 0))
     case_of(
         "quantize_u8",
         "OPS: quantize out: takes f32 and gives u8",
@@ -877,7 +877,7 @@ def integers() -> None:
         f.values[4].quant = f.values[3].quant
 
     case_of(
-        "mean_pool", "OPS: pool2d add: of u8 values there is the maximum", lambda f: pooled(f, *mean_pool)
+        "mean_pool", "OPS: pool2d add: of u8 and bits there is the maximum", lambda f: pooled(f, *mean_pool)
     )
     case_of("low_over_high", add + "needs 0 <= low <= high", of("add", 2, 201))
     case_of("low_negative", add + "needs 0 <= low <= high", of("add", 2, -1))
@@ -912,7 +912,7 @@ def integers() -> None:
     case_of("s8_entries", r"TENSORS: entry 0 \(w\): entries do not agree", put("tensors", 0, entries=8 * 72))
     case_of("s8_csr", r"TENSORS: entry 0 \(w\): csr has no s8", put("tensors", 0, structure=3))
     case_of("i32_panels", r"TENSORS: entry 0 \(w\): i32 values are for rows", put("tensors", 0, values=5))
-    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 7", put("tensors", 0, values=7))
+    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 9", put("tensors", 0, values=9))
 
     case_of("s4_rows", r"TENSORS: entry 1 \(shift\): s4 values are for panels", put("tensors", 1, values=6))
     case_of("s4_entries", r"TENSORS: entry 0 \(w\): VALUES: wrong size", put("tensors", 0, values=6))
@@ -938,12 +938,72 @@ def integers() -> None:
     case_of("groups", conv + "a group's rows come in fours", in_groups)
 
 
+def bits() -> Pyrt:
+    """x [1, 40, 5, 5] -> binarize -> bconv2d `the_op` [64, 64x3x3] -> pool2d -> bconv2d `last` [8, 64] -> y."""
+    file = Pyrt()
+    x = file.add_value("x", 4, 1, 1, [1, 40, 5, 5])
+    y = file.add_value("y", 4, 1, 2)
+    values = [file.add_value(name, 4, 1) for name in ("a", "b", "c")]
+    for number in values:
+        file.values[number].dtype = 5
+    a, b, c = values
+    at_least = file.add_vector("at_least", 40)
+    w = file.add_bits("w", 64, 576, bytes(range(256)) * 18)
+    thresholds = file.add_integers("thresholds", 64, 1, bytes(256), bits=32)
+    last = file.add_bits("last_w", 8, 64, bytes(256))
+    scale, bias = file.add_vector("scale", 8), file.add_vector("bias", 8)
+    file.add_op("binarize", "in", [x], a, [at_least])
+    low = float("-inf")
+    file.add_op("bconv2d", "the_op", [a], b, [w, thresholds], (low, *NO_ACT, 0, *CONV))
+    file.add_op("pool2d", "pool", [b], c, (), (0, 2, 2, 1, 1, 0, 0, 1, 1, 0, 0, 0))
+    one = (1, 1, 1, 1, 0, 0, 0, 0, 1, 1)
+    file.add_op("bconv2d", "last", [c], y, [last, scale, bias], (low, *NO_ACT, 0, *one))
+    return file
+
+
+def binary() -> None:
+    conv, last = "OPS: bconv2d the_op: ", "OPS: bconv2d last: "
+
+    def case_of(name: str, pattern: str, edit: Callable[[Pyrt], object]) -> None:
+        edited("binary_" + name, pattern, edit, bits)
+
+    case_of("quant", "VALUES: entry 2: only a u8 value has a quant", put("values", 2, quant=1))
+    case_of("output", "VALUES: entry 1: a value of u8 or bits must", put("values", 1, dtype=5))
+    case_of("columns", conv + "needs a weight of bits whose columns come in 32s", put("tensors", 1, cols=570))
+    case_of("taps", conv + "the weight's columns are not 32s of channels", of("the_op", 5, 5))
+    case_of("padding", conv + "the padding is -1, 0 or 1", of("the_op", 4, 2))
+    case_of("stride", conv + "attribute out of range", of("the_op", 7, 0))
+    case_of("low", last + "the lower bound is not a number", of("last", 0, float("nan")))
+    case_of("act", last + "unknown activation", of("last", 1, 16))
+    case_of("act_of_bits", conv + "unknown activation, or one of bits", of("the_op", 1, 1))
+    case_of("thresholds", conv + "needs i32 thresholds", lambda f: f.tensor("thresholds").__dict__.update(values=1))
+    case_of("f32_input", conv + "takes bits", lambda f: f.give("the_op", 0, 0))
+    case_of("scale", last + "needs i32 thresholds to give bits, f32", lambda f: f.give("last", 3, 2))
+    case_of("binarize_bits", "OPS: binarize pool: takes f32", lambda f: f.become("pool", "binarize", ()))
+    case_of("signs_to_bits", "OPS: signs pool: takes bits and gives f32", lambda f: f.become("pool", "signs", ()))
+    case_of("relu", "OPS: unary pool: does not take bits", lambda f: f.become("pool", "unary", NO_ACT))
+    case_of("mean_pool", "OPS: pool2d pool: of u8 and bits there is the maximum", of("pool", 0, 1))
+    case_of("panel_rows", r"TENSORS: entry 1 \(w\): wrong panel_rows", put("tensors", 1, panel_rows=16))
+    case_of("rows", r"TENSORS: entry 1 \(w\): bits and ternary values", put("tensors", 1, structure=1, panel_rows=0))
+    case_of("size", r"TENSORS: entry 1 \(w\): entries do not agree", put("tensors", 1, entries=64))
+    case_of("groups", conv + "a group's rows come in 32s", put("tensors", 1, groups=4, entries=4 * 32 * 576))
+    ternary = r"TENSORS: entry 1 \(w\): VALUES: "
+    case_of("ternary_size", ternary + "wrong size", put("tensors", 1, values=8))
+
+    def both(f: Pyrt) -> None:
+        f.tensor("w").__dict__.update(values=8, cols=288, entries=64 * 288)
+        f.stream("w", "VALUES").__dict__.update(bits=2)
+
+    case_of("ternary_both", ternary + "a ternary weight is both", both)
+
+
 layout()
 tables()
 tensors()
 ops()
 lookups()
 integers()
+binary()
 
 
 def main() -> None:

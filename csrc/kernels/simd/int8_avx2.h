@@ -48,6 +48,15 @@ struct Int8Avx2 : Avx2 {
     return _mm256_blendv_epi8(gap, v, load_mask(mask, col));
   }
   static ireg iload_first(const void* p, int n) { return _mm256_maskload_epi32(static_cast<const int*>(p), first(n)); }
+  // Eight 16-bit integers.
+  static reg widen(const int16_t* p) {
+    return to_f32(_mm256_cvtepi16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+  // `bit` is set in the lanes where a >= b.
+  static ireg or_where_ge(reg a, reg b, ireg v, uint32_t bit) {
+    const ireg ge = _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_GE_OQ));
+    return _mm256_or_si256(v, _mm256_and_si256(ge, iset1(static_cast<int>(bit))));
+  }
   static void istore_first(void* p, ireg v, int n) { _mm256_maskstore_epi32(static_cast<int*>(p), first(n), v); }
 };
 

@@ -46,6 +46,14 @@ struct Int8Avx512 : Avx512 {
     return _mm512_mask_blend_epi32(load_mask(mask, col), gap, v);
   }
   static ireg iload_first(const void* p, int n) { return _mm512_maskz_loadu_epi32(first(n), p); }
+  // Sixteen 16-bit integers.
+  static reg widen(const int16_t* p) {
+    return to_f32(_mm512_cvtepi16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(p))));
+  }
+  // `bit` is set in the lanes where a >= b.
+  static ireg or_where_ge(reg a, reg b, ireg v, uint32_t bit) {
+    return _mm512_mask_or_epi32(v, _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), v, iset1(static_cast<int>(bit)));
+  }
   static void istore_first(void* p, ireg v, int n) { _mm512_mask_storeu_epi32(p, first(n), v); }
 };
 
