@@ -121,13 +121,23 @@ class _Pass:
         self._need_float(value)
         bits = Value(op.output.shape, op.output.example, bits=True)
         self.ops.append(
-            Op("binarize", [value], bits, weights=thresholds, layout=op.layout, name=op.name, source=op.source)
+            Op(
+                "binarize",
+                [value],
+                bits,
+                weights=thresholds,
+                layout=op.layout,
+                name=op.name,
+                source=op.source,
+            )
         )
         self._twin(op, bits)
         return True
 
     def _is_shift(self, op: Op) -> bool:
-        return op.act == NONE and bool((op.weights[0].matrix == 1).all()) and len(self.readers[op.output]) == 1
+        return (
+            op.act == NONE and bool((op.weights[0].matrix == 1).all()) and len(self.readers[op.output]) == 1
+        )
 
     def _twin(self, sign: Op, bits: Value) -> None:
         self.twins[sign.output] = Twin(bits, float(sign.attrs["high"]), float(sign.attrs["low"]))  # type: ignore[arg-type]
@@ -158,8 +168,13 @@ class _Pass:
     def _pad(self, op: Op) -> bool:
         """Left to the convolutions that read it, if there are no others."""
         twin, readers = self.twins.get(op.inputs[0]), self.readers.get(op.output, [])
-        return twin is not None and op.output not in self.graph.outputs and all(
-            r.kind == "conv2d" and r.inputs[0] is op.output and self._padding(r) is not None for r in readers
+        return (
+            twin is not None
+            and op.output not in self.graph.outputs
+            and all(
+                r.kind == "conv2d" and r.inputs[0] is op.output and self._padding(r) is not None
+                for r in readers
+            )
         )
 
     def _padding(self, op: Op) -> tuple[Value, dict[str, Attr]] | None:
@@ -173,7 +188,7 @@ class _Pass:
             assert isinstance(pads, list)
             if pad.attrs["value"] not in (1, -1) or any(pads[:4]) or any(op.attrs[n] for n in names):
                 return None
-            attrs |= dict(zip(names, pads[4:], strict=True)) | {"pad_value": int(pad.attrs["value"])}  # type: ignore[arg-type]
+            attrs |= dict(zip(names, pads[4:], strict=True)) | {"pad_value": int(pad.attrs["value"])}
             value = pad.inputs[0]
         twin = self.twins.get(value)
         if twin is None or twin.factor == 0:
@@ -211,7 +226,12 @@ class _Pass:
         low, act, output, inputs = -np.inf, op.act, op.output, op.inputs[1:]
         following = self._only_reader(output)
         relu_first = op.act == RELU and not inputs and not bias.any() and (scale > 0).all()
-        if relu_first and following is not None and following.kind == "affine" and following.layout == op.layout:
+        if (
+            relu_first
+            and following is not None
+            and following.kind == "affine"
+            and following.layout == op.layout
+        ):
             # Batch norm behind a relu: the relu is one of whole numbers.
             norm = [w.matrix.astype(np.float64).ravel() for w in following.weights]
             low, scale, bias, act = 0.0, scale * norm[0], norm[1], following.act
@@ -261,7 +281,9 @@ def _whole_thresholds(op: Op, scale: Floats, bias: Floats, threshold: Floats) ->
     threshold = np.broadcast_to(threshold, scale.shape)
     size = np.abs(scale)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        guess = np.nan_to_num(np.ceil((threshold - bias) / size), nan=0.0, posinf=MAX_COLUMNS, neginf=-MAX_COLUMNS)
+        guess = np.nan_to_num(
+            np.ceil((threshold - bias) / size), nan=0.0, posinf=MAX_COLUMNS, neginf=-MAX_COLUMNS
+        )
     least = np.clip(guess, -MAX_COLUMNS - 1, MAX_COLUMNS + 1)
     for step in (1, 0, -1):  # where the quotient was rounded across a whole number
         candidate = np.clip(guess + step, -MAX_COLUMNS - 1, MAX_COLUMNS + 1)

@@ -51,14 +51,11 @@ OP_TABLE = {
     23: ("qmean", (1, 1), (0, 0), 3),
     24: ("qtable", (1, 1), (0, 0), 64),
     25: ("qlinear_dynamic", (1, 1), (4, 4), 3),
-<<<<<<< HEAD
     26: ("embedding", (1, 1), (1, 2), 0),
-=======
-    26: ("binarize", (1, 1), (0, 1), 0),
-    27: ("signs", (1, 1), (0, 0), 0),
-    28: ("blinear", (1, 2), (2, 3), 4),
-    29: ("bconv2d", (1, 2), (2, 3), 15),
->>>>>>> 0643da5 (Binary networks: values of bits, layers on them, and compress.binary)
+    27: ("binarize", (1, 1), (0, 1), 0),
+    28: ("signs", (1, 1), (0, 0), 0),
+    29: ("blinear", (1, 2), (2, 3), 4),
+    30: ("bconv2d", (1, 2), (2, 3), 15),
 }
 
 
@@ -221,24 +218,16 @@ def _symbols(data: bytes, text: Callable[[int], str]) -> list[tuple[str, int, in
 def _values(data: bytes, text: Callable[[int], str], words: np.ndarray, symbols: int) -> list[Value]:
     found = []
     for name, dtype, rank, axis, role, dims, quant in struct.iter_unpack("<IBBbBII", data):
-<<<<<<< HEAD
-        check(dtype in (1, 2, 3, 4) and rank <= 6 and -1 <= axis < rank and role <= 2, "VALUES", "fields")
-=======
-        check(dtype in (1, 2, 3) and rank <= 6 and -1 <= axis < rank and role <= 2, "VALUES", "fields")
->>>>>>> 0643da5 (Binary networks: values of bits, layers on them, and compress.binary)
+        check(1 <= dtype <= 5 and rank <= 6 and -1 <= axis < rank and role <= 2, "VALUES", "fields")
         scale, zero_point = 0.0, 0
         if dtype == 2:
             check(role == 0 and axis >= 0 and quant + 2 <= words.size, "VALUES", "u8 values are internal")
             scale, zero_point = float(words[quant : quant + 1].view("<f4")[0]), int(words[quant + 1])
             check(2.0**-100 <= scale <= 2.0**100 and zero_point <= 255, "VALUES", "scale and zero point")
         else:
-<<<<<<< HEAD
-            check(quant == 0, "VALUES", "f32 has no quantization")
-            check(dtype == 1 or role == 1, "VALUES", "integers are inputs")
-=======
-            check(quant == 0, "VALUES", "f32 and bits have no quantization")
-            check(dtype == 1 or (role == 0 and axis >= 0), "VALUES", "values of bits are internal")
->>>>>>> 0643da5 (Binary networks: values of bits, layers on them, and compress.binary)
+            check(quant == 0, "VALUES", "only u8 has a quantization")
+            check(dtype not in (3, 4) or role == 1, "VALUES", "integers are inputs")
+            check(dtype != 5 or (role == 0 and axis >= 0), "VALUES", "values of bits are internal")
         sizes: list[int] = []
         if role == 1:
             check(dims + rank <= words.size, "VALUES", "dims inside WORDS")
@@ -247,7 +236,7 @@ def _values(data: bytes, text: Callable[[int], str], words: np.ndarray, symbols:
             check(all(v.role == 1 for v in found), "VALUES", "inputs come first")
         else:
             check(dims == 0, "VALUES", "dims of inputs only")
-        found.append(Value(text(name), rank, axis, role, sizes, dtype == 2, dtype == 3, scale, zero_point))
+        found.append(Value(text(name), rank, axis, role, sizes, dtype == 2, dtype == 5, scale, zero_point))
     return found
 
 
@@ -284,20 +273,15 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
             stored = -(-rows // 4) * 4 * -(-cols // 4) * 4
         check(values != S4 or (structure == PANELS and cols % 4 == 0), where, "s4: panels, fours of columns")
         check(values != I32 or structure == ROWS, where, "i32: rows only")
-<<<<<<< HEAD
         coded = any(s.coding == HUFFMAN for s in mine)
         in_chunks = structure == ROWS and values == CODEBOOK and coded and groups == 1 and panel_rows > 0
         check(structure != ROWS or (panel_rows == 0 and not coded) or in_chunks, where, "rows: chunks")
         check(structure != ROWS or entries == stored, where, "rows: entries")
-        if structure == PANELS:
-=======
-        check(structure != ROWS or (panel_rows == 0 and entries == stored), where, "rows: entries")
         if values in (BITS, TERNARY):
             check(structure == PANELS and panel_rows == 32, where, "bits: panels of 32 rows")
             panels = groups * -(-rows // groups // 32)
             check(entries == panels * 32 * -(-cols // 8) * 8, where, "bits: entries")
         elif structure == PANELS:
->>>>>>> 0643da5 (Binary networks: values of bits, layers on them, and compress.binary)
             check(panel_rows == 16, where, "panels have 16 rows")
             stored = -(-cols // 8) * 8 if values == S4 else cols
             check(entries == groups * -(-rows // groups // 16) * 16 * stored, where, "panels: entries")
@@ -381,19 +365,16 @@ def _decode(t: Tensor) -> np.ndarray:
         chunks = np.diff(starts).tolist()
         cols = _columns(t, chunks, rows_of, where)
     else:
-        panels = t.groups * -(-t.rows // t.groups // max(t.panel_rows, 1))
+        panels = t.groups * -(-t.rows // t.groups // 16)
         per_panel = [16 * min(256, t.cols - k) for k in range(0, t.cols, 256)]
         chunks = per_panel * panels
-<<<<<<< HEAD
     if t.structure == ROWS and t.panel_rows:
         chunks = [t.cols * min(t.panel_rows, t.rows - r) for r in range(0, t.rows, t.panel_rows)]
-=======
     if t.values in (BITS, TERNARY):
         stream, bits = t.streams[VALUES], t.values - BITS + 1
         check(stream.coding == RAW and stream.bits == bits and stream.count == 0, where, "VALUES fields")
         check(8 * stream.data.size == bits * t.entries, where, "VALUES size")
         return pyrt_bits.decode(stream.data, t.rows, t.cols, t.groups, bits == 2)
->>>>>>> 0643da5 (Binary networks: values of bits, layers on them, and compress.binary)
     if t.values in (S8, I32, S4):
         return _integers(t, where)
     entries = _entry_values(t, chunks, where)
@@ -593,9 +574,17 @@ def run(
         if file.values[op.output].bits or any(v.bits for v in values):
             tensors = [file.tensors[t] for t in op.tensors]
             axis = file.values[op.output].channel_axis
-            result = pyrt_bits.run(op, [env[v].numpy() for v in op.inputs], tensors, file.values[op.output].bits, axis)
+            result = pyrt_bits.run(
+                op, [env[v].numpy() for v in op.inputs], tensors, file.values[op.output].bits, axis
+            )
             y = torch.from_numpy(np.ascontiguousarray(result))
-            env[op.output] = y if y.dtype == torch.int8 else _activate(op, 1, y).to(dtype) if op.kind != "signs" else y.to(dtype)
+            env[op.output] = (
+                y
+                if y.dtype == torch.int8
+                else _activate(op, 1, y).to(dtype)
+                if op.kind != "signs"
+                else y.to(dtype)
+            )
             continue
         if file.values[op.output].u8 or any(v.u8 for v in values):
             arrays = [env[v].numpy() for v in op.inputs]

@@ -81,7 +81,7 @@ class Sign(nn.Module):
         if self.shift is not None:
             x = x + (self.shift[:, None, None] if x.dim() == 4 else self.shift)
         noise = torch.rand_like(x) * 2 - 1 if self.stochastic and self.training else None
-        return cast(Tensor, _SignFunction.apply(x, noise, self.estimator))
+        return cast(Tensor, _SignFunction.apply(x, noise, self.estimator))  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         return f"{self.estimator}{', stochastic' if self.stochastic else ''}"
@@ -115,7 +115,7 @@ class BinaryWeight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         noise = torch.rand_like(weight) * 2 - 1 if self.stochastic and self.training else None
-        signs = cast(Tensor, _SignFunction.apply(weight, noise, "clip"))
+        signs = cast(Tensor, _SignFunction.apply(weight, noise, "clip"))  # type: ignore[no-untyped-call]
         if self.mode == "none":
             return signs
         return signs * (_mean_size(weight) if self.scale is None else self.scale)
@@ -151,12 +151,13 @@ class TernaryWeight(nn.Module):
             kept = (size > TWN_THRESHOLD * _mean_size(size)).to(size.dtype)
             dims = list(range(1, size.dim()))
             scale = (size * kept).sum(dims, keepdim=True) / kept.sum(dims, keepdim=True).clamp(min=1)
-            return cast(Tensor, _ThroughFunction.apply(weight, torch.sign(weight.detach()) * kept * scale, one))
+            value = torch.sign(weight.detach()) * kept * scale
+            return cast(Tensor, _ThroughFunction.apply(weight, value, one))  # type: ignore[no-untyped-call]
         limit = TTQ_THRESHOLD * size.max()
         plus, minus = (weight.detach() > limit).to(size.dtype), (weight.detach() < -limit).to(size.dtype)
         value = plus * self.positive - minus * self.negative
         factor = (plus * self.positive + minus * self.negative + (one - plus - minus)).detach()
-        return cast(Tensor, _ThroughFunction.apply(weight, value, factor))
+        return cast(Tensor, _ThroughFunction.apply(weight, value, factor))  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         return self.kind
@@ -296,7 +297,7 @@ def binary(
             new = BinaryConv2d(
                 layer.in_channels,
                 layer.out_channels,
-                layer.kernel_size,  # type: ignore[arg-type]
+                layer.kernel_size,
                 layer.stride,
                 layer.padding,
                 layer.dilation,
@@ -343,5 +344,3 @@ def clip_latent(module: nn.Module) -> None:
         if isinstance(layer, (BinaryConv2d, BinaryLinear)):
             if isinstance(_form(layer), BinaryWeight):
                 cast(Tensor, cast(nn.ModuleDict, layer.parametrizations)["weight"].original).clamp_(-1, 1)
-
-

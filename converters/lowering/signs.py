@@ -24,9 +24,9 @@ def _compare(strict: bool, turned: bool) -> Callable[[Context, object, Any], Com
         x = need_value(x)
         if isinstance(other, Value):
             raise Unsupported("a comparison of two activations is not in the format; compare with a constant")
-        bound = other.array.astype(np.float32) if isinstance(other, Constant) else np.float32(other)
+        bound = np.asarray(other.array if isinstance(other, Constant) else other, np.float32)
         if strict:
-            bound = np.nextafter(bound, np.float32(np.inf))
+            bound = np.asarray(np.nextafter(bound, np.float32(np.inf)))
         return Compared(x, bound, turned)
 
     return handler

@@ -250,15 +250,12 @@ Status File::check_values() const {
 }
 
 Status File::check_quant(const Value& v, const std::string& where) const {
-  if (v.dtype != static_cast<uint8_t>(Dtype::kU8)) {
-    return v.quant == 0 ? Status() : invalid_file(where + ": only a u8 value has a quantization");
-  }
-  if (v.role != static_cast<uint8_t>(Role::kInternal) || v.channel_axis < 0) {
+  const bool u8 = v.dtype == static_cast<uint8_t>(Dtype::kU8);
+  if ((u8 || v.dtype == static_cast<uint8_t>(Dtype::kBits)) &&
+      (v.role != static_cast<uint8_t>(Role::kInternal) || v.channel_axis < 0)) {
     return invalid_file(where + ": a value of u8 or bits must be internal and have a channel axis");
   }
-  if (v.dtype == static_cast<uint8_t>(Dtype::kBits)) {
-    return v.quant == 0 ? Status() : invalid_file(where + ": a value of bits has no quantization");
-  }
+  if (!u8) return v.quant == 0 ? Status() : invalid_file(where + ": only a u8 value has a quantization");
   PYRT_RETURN_IF_ERROR(check_words(v.quant, 2, where));
   float scale;
   std::memcpy(&scale, words(v.quant), sizeof scale);

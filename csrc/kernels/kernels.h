@@ -414,8 +414,8 @@ struct MaxBytesArgs {
 };
 using MaxBytesFn = void (*)(const MaxBytesArgs&);
 
-// Products of bits. A bit is +1 (set) or -1. A column of bits is a u32 with 32 channels; a panel of weights has 32 rows,
-// [k][4][32] bytes of 8 channels. S = zone[row] - 2 * (the number of bits that differ), in 16 bits.
+// Products of bits. A bit is +1 (set) or -1. A column of bits is a u32 with 32 channels; a panel of weights has 32
+// rows, [k][4][32] bytes of 8 channels. S = zone[row] - 2 * (the number of bits that differ), in 16 bits.
 constexpr int kBitPanel = 32;     // rows of a panel of bits
 constexpr int kBitChannels = 32;  // channels of a column
 

@@ -48,9 +48,8 @@ const KernelEntry* kernel_table(size_t* count) {
 }
 
 const Kernels* kernels_for(Isa isa) {
-  static const Kernels sets[] = {make_set(Isa::kRef), make_set(Isa::kNeon), make_set(Isa::kAvx2),
-                                 make_set(Isa::kAvx512), make_set(Isa::kAvx512Vnni),
-                                 make_set(Isa::kAvx512Bitalg)};
+  static const Kernels sets[] = {make_set(Isa::kRef),    make_set(Isa::kNeon),       make_set(Isa::kAvx2),
+                                 make_set(Isa::kAvx512), make_set(Isa::kAvx512Vnni), make_set(Isa::kAvx512Bitalg)};
   return isa_available(isa) ? &sets[static_cast<int>(isa)] : nullptr;
 }
 

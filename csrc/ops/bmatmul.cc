@@ -1,5 +1,5 @@
-// blinear and bconv2d: Y = W X on bits, columns of 32 channels. The gaps of a padded plane hold -1; what another padding
-// adds to the sums depends only on which taps lie outside, so columns are sorted into zones.
+// blinear and bconv2d: Y = W X on bits, columns of 32 channels. The gaps of a padded plane hold -1; what another
+// padding adds to the sums depends only on which taps lie outside, so columns are sorted into zones.
 #include "ops/conv.h"
 
 namespace pyrt {
@@ -159,7 +159,8 @@ class BMatmulOp : public Op {
   // Bytes of a row: [k][4], kBitPanel apart.
   const uint8_t* row_bits(int64_t row) const {
     const size_t at = padded(row);
-    return w_.bits + static_cast<int64_t>(at) / kBitPanel * (w_.cols / 8 * kBitPanel) + static_cast<int64_t>(at) % kBitPanel;
+    return w_.bits + static_cast<int64_t>(at) / kBitPanel * (w_.cols / 8 * kBitPanel) +
+           static_cast<int64_t>(at) % kBitPanel;
   }
 
   // What S is without a mismatch, for each zone and row: the number of inputs and what the padding adds.

@@ -309,7 +309,7 @@ class OpCheck {
     }
     if (!conv) {
       return axis_ >= 0 && axis_ == rank_ - 1 && w.groups == 1 ? Status()
-                                                                : error("needs an ungrouped weight and the last axis");
+                                                               : error("needs an ungrouped weight and the last axis");
     }
     if (!image()) return error("wrong rank or channel axis");
     if (i32(4) < -1 || i32(4) > 1) return error("the padding is -1, 0 or 1");

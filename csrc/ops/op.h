@@ -192,9 +192,9 @@ std::unique_ptr<Op> make_interpolate(const OpSpec& spec);
 std::unique_ptr<Op> make_embedding(const OpSpec& spec);
 std::unique_ptr<Op> make_qmatmul(const OpSpec& spec);    // qlinear, qconv2d
 std::unique_ptr<Op> make_quantized(const OpSpec& spec);  // quantize, dequantize, qadd, qmean, qtable
-std::unique_ptr<Op> make_bytes(const OpSpec& spec);      // concat, slice, reshape, permute, pad, max pool of u8 and bits
-std::unique_ptr<Op> make_bmatmul(const OpSpec& spec);    // blinear, bconv2d
-std::unique_ptr<Op> make_signs(const OpSpec& spec);      // binarize, signs
+std::unique_ptr<Op> make_bytes(const OpSpec& spec);    // concat, slice, reshape, permute, pad, max pool of u8 and bits
+std::unique_ptr<Op> make_bmatmul(const OpSpec& spec);  // blinear, bconv2d
+std::unique_ptr<Op> make_signs(const OpSpec& spec);    // binarize, signs
 
 // An activation of u8 or bits as floats, C-contiguous in logical order.
 void dequantize_node(const Node& node, float* dst);

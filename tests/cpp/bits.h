@@ -25,7 +25,8 @@ inline void test_bgemm(pyrt::BGemmFn fn) {
     const uint32_t* x = memory.data() + 30;
     const int zones = rng.between(1, 5), stride = cols + rng.below(20);
     Guarded<int16_t> shift(static_cast<size_t>(zones * padded)), at_least(static_cast<size_t>(padded));
-    for (size_t i = 0; i < shift.size(); ++i) shift[i] = static_cast<int16_t>(32 * k + rng.between(-300, k < 1000 ? 300 : 0));
+    for (size_t i = 0; i < shift.size(); ++i)
+      shift[i] = static_cast<int16_t>(32 * k + rng.between(-300, k < 1000 ? 300 : 0));
     for (size_t i = 0; i < at_least.size(); ++i) at_least[i] = static_cast<int16_t>(rng.between(-60, 60));
     at_least[0] = rng.coin() ? 32767 : -32767;
     Guarded<uint16_t> zone(static_cast<size_t>(cols));
@@ -35,8 +36,12 @@ inline void test_bgemm(pyrt::BGemmFn fn) {
     Output floats(rows, cols, cols, stride - cols);
     const Tail tail(Finish::random(), floats);
     Guarded<uint32_t> bits(static_cast<size_t>((panels - 1) * stride + cols));
-    pyrt::BinaryEpilogue e{shift.data(), padded, zones > 1 ? zone.data() : nullptr, at_least.data(),
-                           rng.coin() ? -INFINITY : static_cast<float>(rng.between(-40, 40)), tail.epilogue()};
+    pyrt::BinaryEpilogue e{shift.data(),
+                           padded,
+                           zones > 1 ? zone.data() : nullptr,
+                           at_least.data(),
+                           rng.coin() ? -INFINITY : static_cast<float>(rng.between(-40, 40)),
+                           tail.epilogue()};
     if (to_bits) e.rest.mask = rng.coin() ? bits_mask.data() : nullptr;
     void* y = to_bits ? static_cast<void*>(bits.data()) : floats.data();
     fn({w.data(), panel_bytes, off.data(), k, x, y, to_bits, stride, rows, cols, e});

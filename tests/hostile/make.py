@@ -852,7 +852,11 @@ def integers() -> None:
     case_of("zero_point", scale + ".* zero point of 0 to 255", quant(256, 1))
     case_of("quant_past_words", value + "reaches past section WORDS", put("values", 2, quant=2**32 - 1))
     case_of("f32_with_quant", "VALUES: entry 1: only a u8 value has a quant", put("values", 1, quant=1))
-    case_of("without_channels", value + "a value of u8 or bits must be internal", put("values", 2, channel_axis=-1))
+    case_of(
+        "without_channels",
+        value + "a value of u8 or bits must be internal",
+        put("values", 2, channel_axis=-1),
+    )
     case_of("u8_input", "VALUES: entry 0: a value of u8 or bits must be internal", put("values", 0, dtype=2))
     case_of("u8_output", "VALUES: entry 1: a value of u8 or bits must be internal", put("values", 1, dtype=2))
     case_of("f32_residual", "inputs of different types do not mix", lambda f: f.give("add", 1, 0))
@@ -939,7 +943,7 @@ def integers() -> None:
 
 
 def bits() -> Pyrt:
-    """x [1, 40, 5, 5] -> binarize -> bconv2d `the_op` [64, 64x3x3] -> pool2d -> bconv2d `last` [8, 64] -> y."""
+    """x [1, 40, 5, 5] -> binarize -> bconv2d `the_op` [64, 64x3x3] -> pool2d -> bconv2d `last` -> y."""
     file = Pyrt()
     x = file.add_value("x", 4, 1, 1, [1, 40, 5, 5])
     y = file.add_value("y", 4, 1, 2)
@@ -976,17 +980,32 @@ def binary() -> None:
     case_of("low", last + "the lower bound is not a number", of("last", 0, float("nan")))
     case_of("act", last + "unknown activation", of("last", 1, 16))
     case_of("act_of_bits", conv + "unknown activation, or one of bits", of("the_op", 1, 1))
-    case_of("thresholds", conv + "needs i32 thresholds", lambda f: f.tensor("thresholds").__dict__.update(values=1))
+    case_of(
+        "thresholds",
+        conv + "needs i32 thresholds",
+        lambda f: f.tensor("thresholds").__dict__.update(values=1),
+    )
     case_of("f32_input", conv + "takes bits", lambda f: f.give("the_op", 0, 0))
     case_of("scale", last + "needs i32 thresholds to give bits, f32", lambda f: f.give("last", 3, 2))
     case_of("binarize_bits", "OPS: binarize pool: takes f32", lambda f: f.become("pool", "binarize", ()))
-    case_of("signs_to_bits", "OPS: signs pool: takes bits and gives f32", lambda f: f.become("pool", "signs", ()))
+    case_of(
+        "signs_to_bits", "OPS: signs pool: takes bits and gives f32", lambda f: f.become("pool", "signs", ())
+    )
     case_of("relu", "OPS: unary pool: does not take bits", lambda f: f.become("pool", "unary", NO_ACT))
     case_of("mean_pool", "OPS: pool2d pool: of u8 and bits there is the maximum", of("pool", 0, 1))
     case_of("panel_rows", r"TENSORS: entry 1 \(w\): wrong panel_rows", put("tensors", 1, panel_rows=16))
-    case_of("rows", r"TENSORS: entry 1 \(w\): bits and ternary values", put("tensors", 1, structure=1, panel_rows=0))
+    case_of(
+        "rows",
+        r"TENSORS: entry 1 \(w\): bits and ternary values",
+        put("tensors", 1, structure=1, panel_rows=0),
+    )
     case_of("size", r"TENSORS: entry 1 \(w\): entries do not agree", put("tensors", 1, entries=64))
-    case_of("groups", conv + "a group's rows come in 32s", put("tensors", 1, groups=4, entries=4 * 32 * 576))
+
+    def in_groups(f: Pyrt) -> None:
+        f.tensor("w").__dict__.update(groups=4, entries=4 * 32 * 576)
+        f.stream("w", "VALUES").data[:] = bytes(4 * 32 * 72)
+
+    case_of("groups", conv + "a group's rows come in 32s", in_groups)
     ternary = r"TENSORS: entry 1 \(w\): VALUES: "
     case_of("ternary_size", ternary + "wrong size", put("tensors", 1, values=8))
 

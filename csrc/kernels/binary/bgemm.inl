@@ -1,5 +1,5 @@
-// Products of bits: Tile sums a few columns of up to two panels into 16-bit numbers, which lie [column][64 rows] until a
-// block of 16 columns is complete; then they become bits, or floats along the columns.
+// Products of bits: Tile sums a few columns of up to two panels into 16-bit numbers, which lie [column][64 rows] until
+// a block of 16 columns is complete; then they become bits, or floats along the columns.
 #pragma once
 
 #include "kernels/simd/act.inl"
@@ -7,8 +7,8 @@
 namespace pyrt {
 namespace {
 
-constexpr int kBlock = 16;             // columns
-constexpr int kStep = 2 * kBitPanel;   // rows between columns of a block
+constexpr int kBlock = 16;            // columns
+constexpr int kStep = 2 * kBitPanel;  // rows between columns of a block
 
 inline void transpose_8x8(const int16_t* from, int16_t* to) {
   const auto load = [&](int c) { return _mm_load_si128(reinterpret_cast<const __m128i*>(from + c * kStep)); };
@@ -88,10 +88,12 @@ inline void bgemm(const BGemmArgs& a) {
     }
     int c = 0;
     if (panels == 2) {
-      for (; c + Tile::columns <= n; c += Tile::columns) Tile::template add<2, Tile::columns>(a, c0 + c, sums + c * kStep);
+      for (; c + Tile::columns <= n; c += Tile::columns)
+        Tile::template add<2, Tile::columns>(a, c0 + c, sums + c * kStep);
       for (; c < n; ++c) Tile::template add<2, 1>(a, c0 + c, sums + c * kStep);
     } else {
-      for (; c + Tile::columns <= n; c += Tile::columns) Tile::template add<1, Tile::columns>(a, c0 + c, sums + c * kStep);
+      for (; c + Tile::columns <= n; c += Tile::columns)
+        Tile::template add<1, Tile::columns>(a, c0 + c, sums + c * kStep);
       for (; c < n; ++c) Tile::template add<1, 1>(a, c0 + c, sums + c * kStep);
     }
     if (a.to_bits) finish_bits(a, sums, c0, n);

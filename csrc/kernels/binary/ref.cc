@@ -29,7 +29,8 @@ void bgemm__ref(const BGemmArgs& a) {
         int differ = 0;
         for (int k = 0; k < a.k; ++k) {
           const uint32_t x = a.x[static_cast<ptrdiff_t>(a.off[k]) + c];
-          for (int i = 0; i < 4; ++i) differ += __builtin_popcount(((x >> (8 * i)) & 255) ^ w[(4 * k + i) * kBitPanel + r]);
+          for (int i = 0; i < 4; ++i)
+            differ += __builtin_popcount(((x >> (8 * i)) & 255) ^ w[(4 * k + i) * kBitPanel + r]);
         }
         const int row = p * kBitPanel + r;
         const auto s = static_cast<int16_t>(shift[row] - 2 * differ);
