@@ -48,7 +48,7 @@ from bench.roofline import fma_gflops
 RESULTS = ROOT / "bench" / "results"
 ROUNDS = 12
 COLD_BYTES = 8 << 20  # copies of a layer for a few columns together take more than an L2 cache
-LANES = {"avx512vnni": 16, "avx512": 16, "avx2": 8, "neon": 4, "ref": 1}
+LANES = {"avx512bitalg": 16, "avx512vnni": 16, "avx512": 16, "avx2": 8, "neon": 4, "ref": 1}
 TOLERANCE = 1e-3  # of the largest output
 Row = dict[str, Any]
 

@@ -172,8 +172,9 @@ def _form(layer: nn.Module) -> nn.Module:
 
 
 def _scale_apart(layer: nn.Module, weight: Tensor) -> Tensor | None:
-    """The scale of rows of +-scale, for a product with signs: the sums are then whole, as in the file, and 0 is
-    0 however many floats were added. None where it is left in the weights."""
+    """The scale of rows of +-scale, for a product with signs: the sums are then whole, as in the file, and
+    0 is 0 however many floats were added. None where it is left in the weights.
+    """
     form = _form(layer)
     if layer.sign is None or not isinstance(form, BinaryWeight) or form.mode == "none":
         return None
@@ -338,8 +339,9 @@ def binary(
 
 @torch.no_grad()
 def clip_latent(module: nn.Module) -> None:
-    """Clips the latent weights of binary layers to -1..1, past which they would get no gradient; call it after
-    each step of the optimizer (Courbariaux et al.)."""
+    """Clips the latent weights of binary layers to -1..1, past which they would get no gradient; call it
+    after each step of the optimizer (Courbariaux et al.).
+    """
     for layer in module.modules():
         if isinstance(layer, (BinaryConv2d, BinaryLinear)):
             if isinstance(_form(layer), BinaryWeight):
