@@ -18,12 +18,18 @@ MAJOR, MINOR = 1, 2
 ALIGN = 64
 SECTIONS = {"STRINGS": 1, "SYMBOLS": 2, "VALUES": 3, "WORDS": 4, "OPS": 5, "TENSORS": 6, "STREAMS": 7}
 STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4}
-VALUE_KINDS = {"f32": 1, "codebook": 2, "f16": 3, "s8": 4, "i32": 5, "s4": 6, "bits": 7, "ternary": 8}
-STREAM_KINDS = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5}
+VALUE_KINDS = {
+    name: code
+    for code, name in enumerate(
+        ["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "ternary", "q8", "q4"], start=1
+    )
+}
+STREAM_KINDS = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5, "SCALES": 6}
 CODINGS = {"raw": 0, "huffman": 1}
 ROLE_INTERNAL, ROLE_INPUT, ROLE_OUTPUT = 0, 1, 2
 DTYPES = {"f32": 1, "u8": 2, "i32": 3, "i64": 4, "bits": 5}
 LAST_OPS = 17, 25  # op numbers of 1.0 and of 1.1
+SINCE_1_2 = {"bits", "ternary", "q8", "q4"}
 ACTIVATIONS = {
     name: code
     for code, name in enumerate(
@@ -197,9 +203,9 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
     minor = sum(last_op > last for last in LAST_OPS)
     if any(tensor.structure == "bcsr" for tensor in tensors):
         minor = max(minor, 1)
-    if any(tensor.values in ("bits", "ternary") for tensor in tensors):
-        minor = MINOR
     if any(value.dtype != "f32" for value in graph.inputs):
+        minor = MINOR
+    if any(tensor.values in SINCE_1_2 for tensor in tensors):
         minor = MINOR
     header = struct.pack(
         "<8sHHIQI32x", MAGIC, MAJOR, minor, zlib.crc32(section_table), len(file), len(sections)

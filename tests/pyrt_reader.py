@@ -21,8 +21,8 @@ from torch.nn import functional as F
 SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STREAMS"]
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
 ROWS, PANELS, CSR, BCSR = 1, 2, 3, 4
-F32, CODEBOOK, F16, S8, I32, S4, BITS, TERNARY = range(1, 9)
-VALUES, BOOK, INDEX, ROW_TABLE, COLS = 1, 2, 3, 4, 5
+F32, CODEBOOK, F16, S8, I32, S4, BITS, TERNARY, Q8, Q4 = range(1, 11)
+VALUES, BOOK, INDEX, ROW_TABLE, COLS, SCALES = 1, 2, 3, 4, 5, 6
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
 OP_TABLE = {
@@ -247,7 +247,7 @@ def _streams(data: bytes, end: int, table: bytes) -> list[Stream]:
         where = f"stream {i}"
         end = _place(data, end, offset, size, where)
         check(zlib.crc32(data[offset : offset + size]) == crc, where, "CRC")
-        check(1 <= kind <= 5 and coding <= 1 and zero == 0 and zero2 == 0, where, "fields")
+        check(1 <= kind <= 6 and coding <= 1 and zero == 0 and zero2 == 0, where, "fields")
         found.append(Stream(kind, coding, bits, count, np.frombuffer(data, np.uint8, size, offset)))
     check(end == len(data), "file", "ends with the last stream")
     return found
@@ -259,11 +259,12 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 4 and 1 <= values <= 8, where, "structure and values")
+        check(1 <= structure <= 4 and 1 <= values <= 10, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
         kinds = [ROW_TABLE, COLS] if structure in (CSR, BCSR) else []
+        kinds += [SCALES] if values in (Q8, Q4) else []
         kinds += [BOOK, INDEX] if values == CODEBOOK else [VALUES]
         mine = streams[first : first + count]
         check([s.kind for s in mine] == kinds, where, "stream order")
@@ -277,13 +278,15 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
         in_chunks = structure == ROWS and values == CODEBOOK and coded and groups == 1 and panel_rows > 0
         check(structure != ROWS or (panel_rows == 0 and not coded) or in_chunks, where, "rows: chunks")
         check(structure != ROWS or entries == stored, where, "rows: entries")
+        check(values not in (Q8, Q4) or structure == PANELS, where, "q8 and q4: panels")
         if values in (BITS, TERNARY):
             check(structure == PANELS and panel_rows == 32, where, "bits: panels of 32 rows")
             panels = groups * -(-rows // groups // 32)
             check(entries == panels * 32 * -(-cols // 8) * 8, where, "bits: entries")
         elif structure == PANELS:
             check(panel_rows == 16, where, "panels have 16 rows")
-            stored = -(-cols // 8) * 8 if values == S4 else cols
+            whole = {S4: 8, Q4: 8, Q8: 4}.get(values, 1)
+            stored = -(-cols // whole) * whole
             check(entries == groups * -(-rows // groups // 16) * 16 * stored, where, "panels: entries")
         check(structure not in (CSR, BCSR) or panel_rows >= 1, where, "csr: rows per panel")
         if structure == BCSR:
@@ -377,6 +380,8 @@ def _decode(t: Tensor) -> np.ndarray:
         return pyrt_bits.decode(stream.data, t.rows, t.cols, t.groups, bits == 2)
     if t.values in (S8, I32, S4):
         return _integers(t, where)
+    if t.values in (Q8, Q4):
+        return _scaled(t, where)
     entries = _entry_values(t, chunks, where)
     if t.structure == ROWS:
         return entries.reshape(t.rows, t.cols)
@@ -424,6 +429,29 @@ def _integers(t: Tensor, where: str) -> np.ndarray:
         return quads.reshape(-(-t.rows // 4) * 4, -1)[: t.rows, : t.cols]
     panels = entries.reshape(t.groups, -1, t.cols // 4, 16, 4).transpose(0, 1, 3, 2, 4)
     return panels.reshape(t.groups, -1, t.cols)[:, : t.rows // t.groups].reshape(t.rows, t.cols)
+
+
+def _scaled(t: Tensor, where: str) -> np.ndarray:
+    """Integers times scales, each product rounded to f32."""
+    bits = 8 if t.values == Q8 else 4
+    stream, scales = t.streams[VALUES], t.streams[SCALES]
+    check(stream.coding == RAW and stream.bits == bits and stream.count == 0, where, "VALUES fields")
+    check(8 * stream.data.size == bits * t.entries, where, "VALUES size")
+    check(scales.coding == RAW and scales.bits in (16, 32), where, "SCALES fields")
+    check(scales.count >= 32 and scales.count % 32 == 0, where, "SCALES count")
+    groups, panels = -(-t.cols // scales.count), t.groups * -(-t.rows // t.groups // 16)
+    check(8 * scales.data.size == scales.bits * panels * groups * 16, where, "SCALES size")
+    step = scales.data.view(f"<f{scales.bits // 8}").astype(np.float32)
+    check(((step == 0) | ((step >= 2.0**-100) & (step <= 2.0**100))).all(), where, "scales in range")
+    if t.values == Q8:
+        integers = stream.data.view(np.int8).reshape(panels, -1, 16).transpose(0, 2, 1)[..., : t.cols]
+    else:
+        words = stream.data.view("<u4").reshape(panels, -1, 16)
+        nibbles = (words[..., None] >> np.arange(0, 32, 4, dtype=np.uint32) & 15).astype(np.int64) - 8
+        integers = nibbles.transpose(0, 2, 1, 3).reshape(panels, 16, -1)[..., : t.cols]
+    per_column = np.repeat(step.reshape(panels, groups, 16), scales.count, 1)[:, : t.cols].transpose(0, 2, 1)
+    dense = integers.astype(np.float32) * per_column
+    return dense.reshape(t.groups, -1, t.cols)[:, : t.rows // t.groups].reshape(t.rows, t.cols)
 
 
 def _row_table(t: Tensor, where: str) -> tuple[np.ndarray, np.ndarray]:

@@ -11,19 +11,22 @@ from torch import nn
 
 import converters
 import pyruntime
+from converters.compress import GroupGrid
 
 
 @dataclass(frozen=True)
 class Weight:
     """How a weight is made: its share of zeros, its number of distinct non-zero values (0: no two alike).
 
-    blocks: four neighbouring rows have their zeros in the same places, where the rows come in fours.
+    blocks: four neighbouring rows have their zeros in the same places, where the rows come in fours. grid: the
+    bits of integers and how many columns share a scale.
     """
 
     zeros: float
     values: int
     half: bool = False
     blocks: bool = False
+    grid: tuple[int, int | None] | None = None
 
     def apply(self, weight: torch.Tensor) -> None:
         if self.values:
@@ -31,6 +34,8 @@ class Weight:
             # Squared, so that low indices are much more frequent: Huffman coding has something to gain.
             index = (torch.rand(weight.shape) ** 3 * self.values).long().clamp(max=self.values - 1)
             weight.copy_(book[index])
+        if self.grid:
+            weight.copy_(GroupGrid(weight, *self.grid)(weight))
         if self.half:
             weight.copy_(weight.half())
         if self.blocks and len(weight) % 4 == 0:
@@ -55,6 +60,10 @@ WEIGHTS = {
     "zeros": Weight(1, 0),
     "blocks": Weight(0.8, 0, blocks=True),
     "blocks_f16": Weight(0.9, 0, half=True, blocks=True),
+    "grid4_64": Weight(0, 0, grid=(4, 64)),
+    "grid4_32_sparse": Weight(0.3, 0, grid=(4, 32)),
+    "grid8": Weight(0, 0, grid=(8, None)),
+    "grid8_128": Weight(0, 0, grid=(8, 128)),
     "blocks_codebook4": Weight(0.8, 15, blocks=True),
 }
 

@@ -25,12 +25,14 @@ from converters.compress.pipeline import deep_compression
 from converters.compress.product import ProductCodebook, product_quantize
 from converters.compress.prune import Mask, adopt_masks, cubic_sparsity, prune, sparsity_of
 from converters.compress.quantize import quantize
+from converters.compress.weights import GroupGrid, quantize_weights
 
 __all__ = [
     "BinaryConv2d",
     "BinaryLinear",
     "BinaryWeight",
     "FakeQuantize",
+    "GroupGrid",
     "Half",
     "Mask",
     "ProductCodebook",
@@ -51,5 +53,6 @@ __all__ = [
     "prune",
     "quantize",
     "quantize_dynamic",
+    "quantize_weights",
     "sparsity_of",
 ]

@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from converters.encodings import bcsr, bits, codebook, csr, integers, panels, rows
+from converters.encodings import bcsr, bits, codebook, csr, integers, panels, rows, scaled
 from converters.encodings.costs import costs
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
@@ -37,11 +37,12 @@ class Choice:
 def scaling_spoils(matrix: Matrix) -> bool:
     """Whether multiplying the rows of f32 [M, K] would cost a compact encoding.
 
-    So it is where the non-zeros share so few values that a book and indices are worth having, or are all f16.
+    So it is where the non-zeros share so few values that a book and indices are worth having, are all f16, or
+    lie on grids.
     """
     book = codebook.distinct(matrix)
     if book is None:
-        return codebook.fits_f16(matrix)
+        return codebook.fits_f16(matrix) or scaled.find(matrix) is not None
     nnz = np.count_nonzero(matrix)
     packed = 4 * book.size + nnz * codebook.index_bits(book.size) / 8
     return bool(packed < 0.75 * 4 * nnz)
@@ -145,6 +146,10 @@ def _ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:
             packed = partial(panels.encode, matrix, groups, "codebook")
             ways.append(_Way("panels+codebook", entries, partial(packed, False)))
             ways.append(_Way("panels+codebook+huffman", entries, partial(packed, True)))
+        grid = scaled.find(matrix)
+        if grid is not None:
+            kind, size = f"panels+q{grid.bits}", scaled.entries(matrix, groups, grid.bits)
+            ways.append(_Way(kind, size, partial(scaled.encode, matrix, groups, grid)))
     if np.count_nonzero(matrix) > (1 - MIN_ZEROS) * ways[0].entries:
         return ways
     for delta_bits in (8, 16):

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS"]
+StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS", "SCALES"]
 Coding = Literal["raw", "huffman"]
-Values = Literal["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "ternary"]
+Values = Literal["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "ternary", "q8", "q4"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,16 @@ class Encoded:
     def encoding(self) -> str:
         """Its name, as the runtime has it: `dense+f32`, `csr8+codebook5+huffman`, `rows+f32`.
 
-        The numbers are the bits of a column delta and of an index; huffman: at least one stream is coded.
+        The numbers are the bits of a column delta and of an index, g64: of every 64 columns that share a scale;
+        huffman: at least one stream is coded.
         """
         bits = {stream.kind: str(stream.bits) for stream in self.streams}
         names = {"panels": "dense", "rows": "rows"}
         structure = names.get(self.structure) or self.structure + bits["COLS"]
         values = self.values + (bits["INDEX"] if self.values == "codebook" else "")
+        shared = next((stream.count for stream in self.streams if stream.kind == "SCALES"), self.cols)
+        if shared < self.cols:
+            values += f"g{shared}"
         coded = any(stream.coding == "huffman" for stream in self.streams)
         return f"{structure}+{values}" + ("+huffman" if coded else "")
 

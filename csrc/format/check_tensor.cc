@@ -44,6 +44,7 @@ class TensorCheck {
     PYRT_RETURN_IF_ERROR(check_header());
     if (csr_) PYRT_RETURN_IF_ERROR(check_rows());
     if (csr_) PYRT_RETURN_IF_ERROR(check_cols());
+    if (scaled()) PYRT_RETURN_IF_ERROR(check_scales());
     if (t_.values != static_cast<uint16_t>(Values::kCodebook)) return check_plain();
     PYRT_RETURN_IF_ERROR(check_book());
     return check_index();
@@ -54,7 +55,7 @@ class TensorCheck {
 
   Status check_header() {
     if (t_.structure < 1 || t_.structure > 4) return error("unknown structure " + std::to_string(t_.structure));
-    if (t_.values < 1 || t_.values > 8) return error("unknown values code " + std::to_string(t_.values));
+    if (t_.values < 1 || t_.values > 10) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
     csr_ = is_sparse(t_);
@@ -80,12 +81,15 @@ class TensorCheck {
     if (s4 && (!panels || t_.cols % kQuad != 0)) return error("s4 values are for panels with columns in fours");
     if (bit_ && !panels) return error("bits and ternary values are for panels");
     if (t_.values == static_cast<uint16_t>(Values::kI32) && (csr_ || panels)) return error("i32 values are for rows");
+    if (scaled() && !panels) return error("q8 and q4 values are for panels");
     int64_t stored = 0;
     // Rows of s8 (depthwise filters) are stored in groups of 4 rows and 4 taps.
     const int64_t quad = s8 ? kQuad : bit_ ? 8 : 1;
+    const bool q4 = t_.values == static_cast<uint16_t>(Values::kQ4);
+    const int64_t columns = s4 || q4 ? 2 * kQuad : scaled() ? kQuad : quad;
     const int64_t stored_rows =
         panels ? int64_t{t_.groups} * panels_per_group(t_) * t_.panel_rows : round_up(t_.rows, quad);
-    if (!checked_mul(stored_rows, round_up(t_.cols, s4 ? 2 * kQuad : quad), &stored) ||
+    if (!checked_mul(stored_rows, round_up(t_.cols, columns), &stored) ||
         stored > static_cast<int64_t>(kMaxSize)) {
       return error("rows x cols is too large");
     }
@@ -96,6 +100,7 @@ class TensorCheck {
     const bool book = t_.values == static_cast<uint16_t>(Values::kCodebook);
     std::vector<StreamKind> expected;
     if (csr_) expected = {StreamKind::kRows, StreamKind::kCols};
+    if (scaled()) expected.push_back(StreamKind::kScales);
     if (book) expected.insert(expected.end(), {StreamKind::kBook, StreamKind::kIndex});
     else expected.push_back(StreamKind::kValues);
     if (t_.stream_count != expected.size()) return error("wrong number of streams");
@@ -179,6 +184,37 @@ class TensorCheck {
     return {};
   }
 
+  bool scaled() const {
+    return t_.values == static_cast<uint16_t>(Values::kQ8) || t_.values == static_cast<uint16_t>(Values::kQ4);
+  }
+
+  // One f32 or f16 per row of every panel, padding included, and group of `count` columns.
+  Status check_scales() {
+    const Stream& s = stream(StreamKind::kScales);
+    if (s.bits != 16 && s.bits != 32) return error("SCALES: bits must be 16 or 32");
+    if (s.count == 0 || s.count % kScaleColumns != 0 || s.count > INT32_MAX) {
+      return error("SCALES: columns that share a scale come in multiples of 32");
+    }
+    const int64_t panels = int64_t{t_.groups} * panels_per_group(t_);
+    const int64_t n = panels * kPanelRows * ceil_div(t_.cols, int64_t{s.count});
+    if (s.size != static_cast<uint64_t>(n) * s.bits / 8) return error("SCALES: wrong size");
+    const uint8_t* p = file_.stream_data(s);
+    for (int64_t i = 0; i < n; ++i) {
+      bool good;
+      if (s.bits == 16) {
+        uint16_t half;
+        std::memcpy(&half, p + 2 * i, 2);
+        good = half < 0x7c00;
+      } else {
+        float scale;
+        std::memcpy(&scale, p + 4 * i, 4);
+        good = scale == 0.0f || (scale >= kMinScale && scale <= kMaxScale);
+      }
+      if (!good) return error("SCALES: a scale is out of range");
+    }
+    return {};
+  }
+
   Status check_plain() {
     const Stream& s = stream(StreamKind::kValues);
     const auto values = static_cast<Values>(t_.values);
@@ -186,8 +222,10 @@ class TensorCheck {
     switch (values) {
       case Values::kBits: bits = 1; break;
       case Values::kTernary: bits = 2; break;
-      case Values::kS4: bits = 4; break;
-      case Values::kS8: bits = 8; break;
+      case Values::kS4:
+      case Values::kQ4: bits = 4; break;
+      case Values::kS8:
+      case Values::kQ8: bits = 8; break;
       case Values::kF16: bits = 16; break;
       default: break;
     }

@@ -85,7 +85,18 @@ struct Op {
 static_assert(sizeof(Op) == 32);
 
 enum class Structure : uint16_t { kRows = 1, kPanels = 2, kCsr = 3, kBcsr = 4 };
-enum class Values : uint16_t { kF32 = 1, kCodebook = 2, kF16 = 3, kS8 = 4, kI32 = 5, kS4 = 6, kBits = 7, kTernary = 8 };
+enum class Values : uint16_t {
+  kF32 = 1,
+  kCodebook = 2,
+  kF16 = 3,
+  kS8 = 4,
+  kI32 = 5,
+  kS4 = 6,
+  kBits = 7,
+  kTernary = 8,
+  kQ8 = 9,
+  kQ4 = 10
+};
 // Scales keep their reciprocals and products in the range of f32.
 constexpr float kMinScale = 0x1p-100f;
 constexpr float kMaxScale = 0x1p100f;
@@ -93,6 +104,7 @@ constexpr float kMinMultiplier = 0x1p-80f;
 constexpr float kMaxMultiplier = 0x1p80f;
 constexpr int32_t kMaxInteger = 1 << 24;   // integer inputs become f32 exactly
 constexpr int64_t kMaxBitColumns = 32736;  // a sum of bits fits 16 bits
+constexpr uint32_t kScaleColumns = 32;     // columns that share a scale of q8 and q4 come in so many
 constexpr uint32_t kQuad = 4;              // channels that share a group of an integer activation
 
 struct Tensor {
@@ -110,7 +122,7 @@ struct Tensor {
 };
 static_assert(sizeof(Tensor) == 48);
 
-enum class StreamKind : uint8_t { kValues = 1, kBook, kIndex, kRows, kCols };
+enum class StreamKind : uint8_t { kValues = 1, kBook, kIndex, kRows, kCols, kScales };
 enum class Coding : uint8_t { kRaw = 0, kHuffman = 1 };
 
 struct Stream {

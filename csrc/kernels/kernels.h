@@ -42,6 +42,30 @@ struct GemmArgs {
 };
 using GemmFn = void (*)(const GemmArgs&);
 
+// The same with integers that share scales, for 1..8 columns: whole sums. Column k of q8 is 16 s8; of q4, columns 8i .. 8i+7
+// are 16 words of 32 bits, whose fields are the integers + 8.
+struct ScaledArgs {
+  GemmArgs product;    // x: [cols][k], of q4 divided by 16^(column % 4); k a multiple of 4, or 8; off is not used
+  const void* scales;  // [groups][16] f32, or f16
+  bool halves;
+  int group;          // columns that share a scale, a multiple of 32
+  const float* sums;  // of q4 [cols][groups]: 8 times the sum of the group's x
+  int groups;
+};
+using ScaledFn = void (*)(const ScaledArgs&);
+
+// Columns of such a panel as f32, each rounded once: out[n][16].
+struct WidenScaledArgs {
+  const uint8_t* w;  // the first of the columns
+  const void* scales;
+  bool halves;
+  int group;
+  int64_t first;  // number of the first column, a multiple of 4, or 8; and so is n
+  int n;
+  float* out;
+};
+using WidenScaledFn = void (*)(const WidenScaledArgs&);
+
 // Y[rows][cols] (+)= W X for a block of columns of a sparse weight whose entries have been decoded to (offset, value)
 // pairs: row r has those from begin[r] up to end[r]. In the bcsr family an entry has four values, and stands for four
 // rows 4r .. 4r + 3; `rows` counts these blocks.

@@ -29,7 +29,7 @@ ExpandColsFn MatmulOp::expand_cols(const RunContext& ctx) const {
 
 void MatmulOp::run_csr_few(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
-  const Tile tile(w_, largest_panel_, blocks_, &bump);
+  const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
   for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
     const int64_t row = panel_row(panel), block = w_.block();
     const auto rows = static_cast<int>(panel_rows(panel) / block);
@@ -53,7 +53,7 @@ void MatmulOp::run_csr_few(const RunContext& ctx, int part, const Range& range) 
 
 void MatmulOp::run_csr(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
-  const Tile tile(w_, largest_panel_, blocks_, &bump);
+  const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
   // Offsets count from X, or from its packed copy.
   const bool table = !linear_ && !blocks_.packed;
   const int64_t block = w_.block();

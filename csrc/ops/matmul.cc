@@ -73,7 +73,7 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
   winograd_ = plan_winograd();
   uint8_t* none = nullptr;
   Bump bump(none);
-  Tile(w_, largest_panel_, blocks_, &bump);
+  Tile(w_, largest_panel_, blocks_, few_ ? out->cols : 0, &bump);
   if (winograd_) WinogradTile(*this, &bump);
   *scratch_size = std::max(*scratch_size, bump.used(none));
   return {};
@@ -102,6 +102,7 @@ const char* MatmulOp::kernel(const Kernels& k) const {
   if (w_.structure == Weights::kBcsr) return few_ ? k.bcsr_f32_few_name : k.bcsr_f32_name;
   if (w_.structure == Weights::kCsr && dot()) return k.csr_f32_dot_name;
   if (w_.structure == Weights::kCsr) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
+  if (few_ && w_.packed) return w_.packed_bits == 8 ? k.gemm_q8_few_name : k.gemm_q4_few_name;
   if (few_) return w_.halves ? k.gemm_f16_few_name : k.gemm_f32_few_name;
   return k.gemm_f32_name;
 }
@@ -130,6 +131,7 @@ void MatmulOp::run(const RunContext& ctx) {
     if (out->mask && (by_rows || part == parts - 1)) clear_margins(range);
     if (csr && few_) run_csr_few(ctx, part, range);
     else if (csr) run_csr(ctx, part, range);
+    else if (w_.packed && few_) run_scaled_few(ctx, part, range);
     else run_panels(ctx, part, range);
   });
 }
@@ -177,9 +179,17 @@ void MatmulOp::decode_values(const RunContext& ctx, int64_t chunk, int64_t first
   }
 }
 
+void MatmulOp::decode_block(const RunContext& ctx, int64_t panel, int64_t block, const Tile& tile,
+                            float* values) const {
+  const int64_t k0 = block * kBlockK, k = std::min(kBlockK, w_.cols - k0);
+  if (w_.packed) return widen_scaled(ctx, panel, k0, k, values);
+  const int64_t chunk = panel * ceil_div(w_.cols, kBlockK) + block;
+  decode_values(ctx, chunk, (panel * w_.cols + k0) * kPanel, k * kPanel, tile.symbols, values);
+}
+
 void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
-  const Tile tile(w_, largest_panel_, blocks_, &bump);
+  const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
   // A block of X, kBlockK rows of `width` columns, stays in half of L2 while all panels pass over it.
   const bool as_stored = w_.values || (few_ && w_.halves);  // the kernel reads the weights where they lie
   // Weights that are not decoded are best read from end to end, as long as X stays in L2 meanwhile.
@@ -202,7 +212,7 @@ void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) c
         const int64_t row = panel_row(panel), entry = (panel * w_.cols + k0) * kPanel;
         const void* values = w_.halves ? static_cast<const void*>(w_.halves + entry) : w_.values + entry;
         if (!as_stored) {
-          decode_values(ctx, panel * blocks + b, entry, k * kPanel, tile.symbols, tile.values);
+          decode_block(ctx, panel, b, tile, tile.values);
           values = tile.values;
         }
         const auto product = [&](GemmFn gemm, int64_t c, int64_t n) {

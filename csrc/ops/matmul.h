@@ -57,7 +57,8 @@ class MatmulOp : public Op {
  private:
   // What a thread decodes a panel to.
   struct Tile {
-    Tile(const Weights& w, int64_t largest_panel, const CsrBlocks& blocks, Bump* bump) {
+    // few: columns of a product that few, else 0.
+    Tile(const Weights& w, int64_t largest_panel, const CsrBlocks& blocks, int64_t few, Bump* bump) {
       if (w.sparse()) {
         const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
         const int64_t block = w.block();  // values of an entry
@@ -69,6 +70,9 @@ class MatmulOp : public Op {
         if (!w.values) values = bump->take<float>(entries * block);
         if (!w.deltas) deltas = bump->take<uint8_t>(largest_panel);
         if (w.book && !w.index) symbols = bump->take<uint8_t>(largest_panel * block);
+      } else if (w.packed && few) {
+        values = bump->take<float>(few * w.packed_cols());
+        sums = bump->take<float>(few * w.scale_groups());
       } else if (w.structure == Weights::kPanels && !w.values) {
         values = bump->take<float>(kBlockK * kPanel);
         if (w.book && !w.index) symbols = bump->take<uint8_t>(kBlockK * kPanel);
@@ -79,6 +83,7 @@ class MatmulOp : public Op {
     uint32_t* counts = nullptr;
     uint32_t* bounds = nullptr;  // [blocks + 1][rows], where the entries of each block of columns start
     float* values = nullptr;
+    float* sums = nullptr;       // q8 and q4, few columns: of groups of X; values are X itself
     uint8_t* deltas = nullptr;   // decoded, when they are Huffman-coded
     uint8_t* symbols = nullptr;  // decoded codebook indices
   };
@@ -122,7 +127,17 @@ class MatmulOp : public Op {
   void decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, uint8_t* symbols,
                      float* values) const;
 
+  // The same for q8 or q4 values.
+  void widen_scaled(const RunContext& ctx, int64_t panel, int64_t k0, int64_t k, float* out) const;
+
+  // The block of kBlockK columns of a dense panel as f32; `values` has room for a multiple of 8 columns.
+  void decode_block(const RunContext& ctx, int64_t panel, int64_t block, const Tile& tile, float* values) const;
+
   void run_panels(const RunContext& ctx, int part, const Range& range) const;
+
+  // Few columns times q8 or q4 weights as they lie (scaled.cc).
+  void run_scaled_few(const RunContext& ctx, int part, const Range& range) const;
+  void prepare_scaled(const float* x, const Tile& tile) const;
 
   void run_csr_few(const RunContext& ctx, int part, const Range& range) const;
   void run_csr(const RunContext& ctx, int part, const Range& range) const;

@@ -35,7 +35,12 @@ struct Weights {
   const uint8_t* bits = nullptr;     // signs, or null
   const uint8_t* ternary = nullptr;  // which are +1 and which -1, or null
   std::vector<Fit> fits;             // s8 and s4: of each panel, or group of 4 rows
-  const float* book = nullptr;       // codebook, or null
+  const uint8_t* packed = nullptr;   // q8 and q4 values, or null
+  int packed_bits = 0;
+  const void* scales = nullptr;  // of q8 and q4: f32, or f16
+  bool half_scales = false;
+  int64_t scale_columns = 0;    // that share one
+  const float* book = nullptr;  // codebook, or null
   int book_size = 0;
   int index_bits = 0;
   const uint8_t* index = nullptr;  // packed indices, or null when Huffman-coded
@@ -47,6 +52,10 @@ struct Weights {
   const void* deltas = nullptr;  // null when Huffman-coded
   int delta_bits = 0;
   CodedStream delta_code;
+
+  // q8 and q4: columns as stored, a multiple of 4 or 8; and groups of them with a scale.
+  int64_t packed_cols() const { return (cols + 32 / packed_bits - 1) / (32 / packed_bits) * (32 / packed_bits); }
+  int64_t scale_groups() const { return (cols + scale_columns - 1) / scale_columns; }
 
   // Sets `fits` of s8 and s4 values (ops/fit.cc).
   void find_fits();

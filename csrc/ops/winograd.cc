@@ -22,7 +22,7 @@ MatmulOp::WinogradTile::WinogradTile(const MatmulOp& op, Bump* bump) {
   u = bump->take<float>(kElements * u_stride);
   weights = bump->take<float>(kElements * (kChannels * kPanel + kPad));
   products = bump->take<float>(kElements * (kPanel * kPitch + kPad));
-  if (!op.w_.values) panel = bump->take<float>(op.w_.cols * kPanel);
+  if (!op.w_.values) panel = bump->take<float>(round_up(op.w_.cols, 8) * kPanel);
 }
 
 bool MatmulOp::plan_winograd() {
@@ -81,7 +81,7 @@ void MatmulOp::run_winograd(const RunContext& ctx) const {
 
 void MatmulOp::winograd_part(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
-  const Tile tile(w_, largest_panel_, blocks_, &bump);
+  const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
   const WinogradTile wino(*this, &bump);
   const int64_t channels = source_->channels, blocks = ceil_div(w_.cols, kBlockK);
   const int64_t w_stride = kChannels * kPanel + kPad, m_stride = kPanel * kPitch + kPad;
@@ -100,9 +100,7 @@ void MatmulOp::winograd_part(const RunContext& ctx, int part, const Range& range
       const float* w = w_.values + panel * w_.cols * kPanel;
       if (!w_.values) {
         for (int64_t b = 0; b < blocks; ++b) {
-          const int64_t k0 = b * kBlockK, k = std::min(kBlockK, w_.cols - k0);
-          decode_values(ctx, panel * blocks + b, (panel * w_.cols + k0) * kPanel, k * kPanel, tile.symbols,
-                        wino.panel + k0 * kPanel);
+          decode_block(ctx, panel, b, tile, wino.panel + b * kBlockK * kPanel);
         }
         w = wino.panel;
       }

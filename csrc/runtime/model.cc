@@ -27,6 +27,13 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
     case Values::kS4: text += "+s4"; break;
     case Values::kBits: text += "+bits"; break;
     case Values::kTernary: text += "+ternary"; break;
+    case Values::kQ8:
+    case Values::kQ4: {
+      const uint32_t columns = file.find_stream(t, StreamKind::kScales)->count;
+      text += static_cast<Values>(t.values) == Values::kQ8 ? "+q8" : "+q4";
+      if (columns < t.cols) text += "g" + std::to_string(columns);
+      break;
+    }
     case Values::kCodebook: text += "+codebook" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits); break;
   }
   return huffman ? text + "+huffman" : text;
@@ -135,8 +142,14 @@ Status Model::bind_weights() {
           else if (t.values == static_cast<uint16_t>(Values::kBits)) w.bits = bytes;
           else if (t.values == static_cast<uint16_t>(Values::kTernary)) w.ternary = bytes;
           else if (t.values == static_cast<uint16_t>(Values::kI32)) w.ints = reinterpret_cast<const int32_t*>(bytes);
+          else if (t.values >= static_cast<uint16_t>(Values::kQ8)) w.packed = bytes, w.packed_bits = s.bits;
           else if (s.bits == 16) w.halves = reinterpret_cast<const uint16_t*>(bytes);
           else w.values = reinterpret_cast<const float*>(bytes);
+          break;
+        case StreamKind::kScales:
+          w.scales = bytes;
+          w.half_scales = s.bits == 16;
+          w.scale_columns = s.count;
           break;
         case StreamKind::kBook:
           w.book = reinterpret_cast<const float*>(bytes);

@@ -6,6 +6,7 @@
 #include "planes.h"
 #include "pointwise.h"
 #include "products.h"
+#include "scaled.h"
 
 namespace {
 
@@ -25,6 +26,10 @@ const Family kFamilies[] = {
     {"gemm_f32", [](void (*k)()) { test_gemm<float>(cast<pyrt::GemmFn>(k), false); }},
     {"gemm_f32_few", [](void (*k)()) { test_gemm<float>(cast<pyrt::GemmFn>(k), true); }},
     {"gemm_f16_few", [](void (*k)()) { test_gemm<uint16_t>(cast<pyrt::GemmFn>(k), true); }},
+    {"gemm_q8_few", [](void (*k)()) { test_scaled(cast<pyrt::ScaledFn>(k), 8); }},
+    {"gemm_q4_few", [](void (*k)()) { test_scaled(cast<pyrt::ScaledFn>(k), 4); }},
+    {"widen_q8", [](void (*k)()) { test_widen_scaled(cast<pyrt::WidenScaledFn>(k), 8); }},
+    {"widen_q4", [](void (*k)()) { test_widen_scaled(cast<pyrt::WidenScaledFn>(k), 4); }},
     {"csr_f32", [](void (*k)()) { test_csr(cast<pyrt::CsrFn>(k), 1); }},
     {"csr_f32_few", [](void (*k)()) { test_csr_few(cast<pyrt::CsrFewFn>(k), 1); }},
     {"bcsr_f32", [](void (*k)()) { test_csr(cast<pyrt::CsrFn>(k), 4); }},

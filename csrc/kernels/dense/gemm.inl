@@ -98,6 +98,37 @@ inline void finish_column(const GemmArgs& a, int c0, const typename V::reg (&acc
   }
 }
 
+// N columns of sums over the panel's rows, back to rows of columns; a few scalars per panel.
+template <class V, int N>
+inline void finish_few(const GemmArgs& a, int c0, const float (&sums)[N][kPanel]) {
+  for (int r = 0; r < a.rows; ++r) {
+    float row[V::width] = {};
+    float* y = a.y + r * a.y_stride + c0;
+    for (int n = 0; n < N; ++n) row[n] = sums[n][r] + (a.first ? 0.0f : y[n]);
+    if (!a.last) {
+      for (int n = 0; n < N; ++n) y[n] = row[n];
+      continue;
+    }
+    Epilogue e = a.epilogue;
+    if (N == 1 && !e.residual && !e.mask && e.act.code <= Act::kClamp) {
+      float v = row[0] * (e.scale ? e.scale[r] : 1.0f) + (e.bias ? e.bias[r] : 0.0f);
+      if (e.act.code == Act::kClamp) v = v < e.act.p0 ? e.act.p0 : v > e.act.p1 ? e.act.p1 : v;
+      y[0] = v;
+      continue;
+    }
+    // The mask has a bit per column from column 0, but a vector here may start at any.
+    uint8_t bits[2] = {0xff, 0xff};
+    if (e.mask) {
+      bits[0] = 0;
+      for (int n = 0; n < N; ++n) bits[0] |= static_cast<uint8_t>(((e.mask[(c0 + n) / 8] >> ((c0 + n) % 8)) & 1) << n);
+      e.mask = bits;
+    }
+    if (e.residual) e.residual += c0;
+    const RowStore<V> store(e, r, a.y_stride);
+    V::store_first(y, store.finish_first(V::load(row), 0, N), N);
+  }
+}
+
 // N columns (1..8): x is broadcast and the vector runs over the panel's 16 rows; U sums hide the latency of the FMA. W
 // is float, or uint16_t for f16 weights, which are widened as they are loaded.
 template <class V, class W, int N, int U>
@@ -146,33 +177,7 @@ inline void gemm_few_tile(const GemmArgs& a, int c0) {
       for (int u = 1; u < U; ++u) sum = V::add(sum, acc[u][n][h]);
       V::store(sums[n] + h * V::width, sum);
     }
-  // Back to rows of columns; a few scalars per panel.
-  for (int r = 0; r < a.rows; ++r) {
-    float row[V::width] = {};
-    float* y = a.y + r * a.y_stride + c0;
-    for (int n = 0; n < N; ++n) row[n] = sums[n][r] + (a.first ? 0.0f : y[n]);
-    if (!a.last) {
-      for (int n = 0; n < N; ++n) y[n] = row[n];
-      continue;
-    }
-    Epilogue e = a.epilogue;
-    if (N == 1 && !e.residual && !e.mask && e.act.code <= Act::kClamp) {
-      float v = row[0] * (e.scale ? e.scale[r] : 1.0f) + (e.bias ? e.bias[r] : 0.0f);
-      if (e.act.code == Act::kClamp) v = v < e.act.p0 ? e.act.p0 : v > e.act.p1 ? e.act.p1 : v;
-      y[0] = v;
-      continue;
-    }
-    // The mask has a bit per column from column 0, but a vector here may start at any.
-    uint8_t bits[2] = {0xff, 0xff};
-    if (e.mask) {
-      bits[0] = 0;
-      for (int n = 0; n < N; ++n) bits[0] |= static_cast<uint8_t>(((e.mask[(c0 + n) / 8] >> ((c0 + n) % 8)) & 1) << n);
-      e.mask = bits;
-    }
-    if (e.residual) e.residual += c0;
-    const RowStore<V> store(e, r, a.y_stride);
-    V::store_first(y, store.finish_first(V::load(row), 0, N), N);
-  }
+  finish_few<V, N>(a, c0, sums);
 }
 
 }  // namespace

@@ -19,6 +19,9 @@ struct Avx2 {
   static reg load(const uint16_t* f16) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(f16)));
   }
+  static reg load(const int8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
   // From here on the value is in a register.
   static void pin(reg& v) { asm("" : "+x"(v)); }
   static void store(float* p, reg v) { _mm256_storeu_ps(p, v); }

@@ -24,6 +24,9 @@ struct Avx512 {
   static reg load(const uint16_t* f16) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(f16)));
   }
+  static reg load(const int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
   // From here on the value is in a register.
   static void pin(reg& v) { asm("" : "+v"(v)); }
   static void store(float* p, reg v) { _mm512_storeu_ps(p, v); }

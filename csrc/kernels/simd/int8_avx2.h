@@ -20,6 +20,9 @@ struct Int8Avx2 : Avx2 {
   }
   static ireg iadd(ireg a, ireg b) { return _mm256_add_epi32(a, b); }
   static ireg isub(ireg a, ireg b) { return _mm256_sub_epi32(a, b); }
+  static ireg iand(ireg a, ireg b) { return _mm256_and_si256(a, b); }
+  // The high halves of the lanes.
+  static ireg high_halves(ireg v) { return _mm256_srli_epi32(v, 16); }
   static reg to_f32(ireg v) { return _mm256_cvtepi32_ps(v); }
   static reg as_f32(ireg v) { return _mm256_castsi256_ps(v); }
   // Rounds to nearest even.

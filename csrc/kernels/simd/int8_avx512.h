@@ -18,6 +18,9 @@ struct Int8Avx512 : Avx512 {
   static ireg repeat(const void* p) { return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   static ireg iadd(ireg a, ireg b) { return _mm512_add_epi32(a, b); }
   static ireg isub(ireg a, ireg b) { return _mm512_sub_epi32(a, b); }
+  static ireg iand(ireg a, ireg b) { return _mm512_and_si512(a, b); }
+  // The high halves of the lanes.
+  static ireg high_halves(ireg v) { return _mm512_srli_epi32(v, 16); }
   static reg to_f32(ireg v) { return _mm512_cvtepi32_ps(v); }
   static reg as_f32(ireg v) { return _mm512_castsi512_ps(v); }
   // Rounds to nearest even.
