@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import pyruntime
 from converters import capture, format, pipeline
+from converters.compress import GroupGrid
 from converters.encodings import costs
 from converters.encodings.choose import Choice, choose, choose_kind
 from converters.graph import Weight
@@ -154,22 +155,13 @@ def _layers(kind: str, taps: bool) -> list[tuple[nn.Module, list[tuple[int, ...]
             if "f16" in kind:
                 weight.copy_(weight.half())
             if kind in ("panels+q8", "panels+q4"):
-                weight.copy_(_on_grids(weight, 8 if kind == "panels+q8" else 4))
+                weight.copy_(GroupGrid(weight, 8 if kind == "panels+q8" else 4, 64)(weight))
             if kind.startswith("bcsr"):
                 dropped = torch.rand(len(weight) // 4, *weight.shape[1:]).repeat_interleave(4, 0) < zeros
             else:
                 dropped = torch.rand(weight.shape) < zeros
             weight[dropped] = 0
     return made
-
-
-def _on_grids(weight: torch.Tensor, bits: int) -> torch.Tensor:
-    """The weight on grids of groups of 64 columns."""
-    most = 2 ** (bits - 1) - 1
-    groups = torch.nn.functional.pad(weight.flatten(1), (0, -weight[0].numel() % 64)).unflatten(1, (-1, 64))
-    scale = (groups.abs().amax(2, keepdim=True) / most).half().float()
-    rounded = (groups / scale).round().clamp(-most, most) * scale
-    return rounded.flatten(1)[:, : weight[0].numel()].reshape(weight.shape)
 
 
 def _best_ns(model: pyruntime.Model, x: npt.NDArray[np.float32]) -> float:

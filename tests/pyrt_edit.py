@@ -30,7 +30,7 @@ FIELDS = {
 }
 ROWS, PANELS, CSR = 1, 2, 3
 F32, CODEBOOK = 1, 2
-STREAM = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5}
+STREAM = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5, "SCALES": 6}
 OPS = [
     "linear",
     "conv2d",
@@ -208,7 +208,7 @@ class Pyrt:
         )
         for kind, data, bits in streams:
             fields = {"kind": STREAM[kind], "coding": 0, "bits": bits, "reserved0": 0, "reserved1": 0}
-            count = len(data) // 4 if kind == "BOOK" else 0
+            count = len(data) // 4 if kind == "BOOK" else 32 if kind == "SCALES" else 0
             self.streams.append(Entry(offset=0, size=0, crc=0, count=count, data=bytearray(data), **fields))
         return len(self.tensors) - 1
 

@@ -18,8 +18,8 @@ from converters.compress import GroupGrid
 class Weight:
     """How a weight is made: its share of zeros, its number of distinct non-zero values (0: no two alike).
 
-    blocks: four neighbouring rows have their zeros in the same places, where the rows come in fours. grid: the
-    bits of integers and how many columns share a scale.
+    blocks: four neighbouring rows have their zeros in the same places, where the rows come in fours. grid:
+    the bits of integers and how many columns share a scale.
     """
 
     zeros: float

@@ -31,7 +31,7 @@ class GroupGrid(nn.Module):
     def _in_groups(self, weight: Tensor) -> Tensor:
         rows = weight.flatten(1)
         size = self.group or rows.shape[1]
-        return F.pad(rows, (0, -rows.shape[1] % size)).unflatten(1, (-1, size))
+        return F.pad(rows, (0, -rows.shape[1] % size)).reshape(len(rows), -1, size)
 
     def _best_clip(self, groups: Tensor) -> Tensor:
         """The clipping of the least squared error."""
@@ -46,7 +46,8 @@ class GroupGrid(nn.Module):
     def _round(self, groups: Tensor, clip: Tensor) -> Tensor:
         peak = groups.abs().amax(2, keepdim=True) * clip
         scale = (peak / self.largest).clamp(2.0**-24, 65504.0).half().to(groups.dtype)
-        return (groups / scale).round().clamp(-self.largest, self.largest) * scale
+        rounded: Tensor = (groups / scale).round().clamp(-self.largest, self.largest) * scale
+        return rounded
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.no_grad():
@@ -70,8 +71,9 @@ def quantize_weights(
     a quarter of a bit. layers: names of the layers, all by default; those that `bits` names if it does.
 
     Activations stay float, so nothing is calibrated: the file is 4 or 7.5 times smaller, and where weights
-    are what takes time (one column: recurrent nets, a token at a time) it is as much faster. The scales are
-    those of the least squared error.
+    are what takes time (one column: recurrent nets, a token at a time) it is as much faster. Convolutions, which
+    they slow down a little, are stored so with `convert(..., prefer="size")` only. The scales are those of the
+    least squared error.
 
     Raises ValueError that names the layer or the number that is wrong. Returns the module.
     """
@@ -86,5 +88,7 @@ def quantize_weights(
             raise ValueError(f"bits has no number for layer '{name}'")
         weight = layer.weight
         assert isinstance(weight, Tensor)
-        parametrize.register_parametrization(layer, "weight", GroupGrid(weight, each[name], group), unsafe=True)
+        parametrize.register_parametrization(
+            layer, "weight", GroupGrid(weight, each[name], group), unsafe=True
+        )
     return module

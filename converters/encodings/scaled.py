@@ -20,12 +20,15 @@ SIZES = (256, 128, 64, 32)  # tried where a row has more than one scale
 SAMPLE = 16  # groups that a matrix without a grid is told from
 MIN_SCALE, MAX_SCALE = 2.0**-100, 2.0**100
 # The integers that a group's largest weight may be; the second list is for what the first one leaves.
-LARGEST = {4: ((7, 8, 6, 5, 4, 3, 2, 1), ()), 8: ((127, 128, 64, 63, 32, 31, 16, 15), tuple(range(128, 0, -1)))}
+LARGEST = {
+    4: ((7, 8, 6, 5, 4, 3, 2, 1), ()),
+    8: ((127, 128, 64, 63, 32, 31, 16, 15), tuple(range(128, 0, -1))),
+}
 
 
 @dataclass(frozen=True)
 class Scaled:
-    """integers [M, K] of `bits` bits; scales f32 [M, ceil(K / columns)], one for `columns` columns of a row."""
+    """integers [M, K] of `bits` bits; scales f32 [M, ceil(K / columns)], one for so many of a row."""
 
     bits: int
     columns: int
@@ -119,8 +122,10 @@ def encode(matrix: Matrix, groups: int, found: Scaled) -> Encoded:
     padded = -(-cols // fields) * fields
     stored = in_panels(found.integers, padded)
     if bits == 4:
-        nibbles = (stored + 8).astype(np.uint8)  # type: ignore[operator]
-        words = (nibbles[..., ::2] | np.left_shift(nibbles[..., 1::2], 4)).reshape(-1, PANEL_ROWS, padded // 8, 4)
+        nibbles = (stored + 8).astype(np.uint8)
+        words = (nibbles[..., ::2] | np.left_shift(nibbles[..., 1::2], 4)).reshape(
+            -1, PANEL_ROWS, padded // 8, 4
+        )
         stored = words.transpose(0, 2, 1, 3)
     else:
         stored = stored.astype(np.int8).transpose(0, 2, 1)
@@ -137,7 +142,9 @@ def encode(matrix: Matrix, groups: int, found: Scaled) -> Encoded:
         entries=count,
         parameters=matrix.size,
         streams=(
-            Stream("SCALES", scales.astype(scale_type).tobytes(), int(scale_type[-1]) * 8, count=found.columns),
+            Stream(
+                "SCALES", scales.astype(scale_type).tobytes(), int(scale_type[-1]) * 8, count=found.columns
+            ),
             Stream("VALUES", np.ascontiguousarray(stored).tobytes(), bits, symbols=count),
         ),
     )

@@ -56,7 +56,7 @@ class Encoded:
     def encoding(self) -> str:
         """Its name, as the runtime has it: `dense+f32`, `csr8+codebook5+huffman`, `rows+f32`.
 
-        The numbers are the bits of a column delta and of an index, g64: of every 64 columns that share a scale;
+        The numbers are the bits of a column delta and of an index; g64: every 64 columns share a scale;
         huffman: at least one stream is coded.
         """
         bits = {stream.kind: str(stream.bits) for stream in self.streams}

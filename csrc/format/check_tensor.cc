@@ -89,8 +89,7 @@ class TensorCheck {
     const int64_t columns = s4 || q4 ? 2 * kQuad : scaled() ? kQuad : quad;
     const int64_t stored_rows =
         panels ? int64_t{t_.groups} * panels_per_group(t_) * t_.panel_rows : round_up(t_.rows, quad);
-    if (!checked_mul(stored_rows, round_up(t_.cols, columns), &stored) ||
-        stored > static_cast<int64_t>(kMaxSize)) {
+    if (!checked_mul(stored_rows, round_up(t_.cols, columns), &stored) || stored > static_cast<int64_t>(kMaxSize)) {
       return error("rows x cols is too large");
     }
     if (csr_ ? t_.entries > static_cast<uint64_t>(stored) : t_.entries != static_cast<uint64_t>(stored)) {

@@ -42,8 +42,8 @@ struct GemmArgs {
 };
 using GemmFn = void (*)(const GemmArgs&);
 
-// The same with integers that share scales, for 1..8 columns: whole sums. Column k of q8 is 16 s8; of q4, columns 8i .. 8i+7
-// are 16 words of 32 bits, whose fields are the integers + 8.
+// The same with integers that share scales, for 1..8 columns: whole sums. Column k of q8 is 16 s8; of q4, columns 8i ..
+// 8i+7 are 16 words of 32 bits, whose fields are the integers + 8.
 struct ScaledArgs {
   GemmArgs product;    // x: [cols][k], of q4 divided by 16^(column % 4); k a multiple of 4, or 8; off is not used
   const void* scales;  // [groups][16] f32, or f16

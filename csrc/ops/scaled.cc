@@ -1,5 +1,5 @@
-// Weights of 8 or 4 bits that share scales (q8, q4). Few columns are multiplied by them as they lie; for many, panels are
-// widened to f32 first, as all encodings are.
+// Weights of 8 or 4 bits that share scales (q8, q4). Few columns are multiplied by them as they lie; for many, panels
+// are widened to f32 first, as all encodings are.
 #include "ops/matmul.h"
 
 namespace pyrt {
@@ -54,9 +54,12 @@ void MatmulOp::run_scaled_few(const RunContext& ctx, int part, const Range& rang
     const float* x = group_x(panel);
     if (x != prepared) prepare_scaled(x, tile), prepared = x;
     const int64_t row = panel_row(panel);
-    gemm({{panel_integers(w_, panel), nullptr, static_cast<int>(w_.packed_cols()), tile.values, out->row(row), out->plane,
-           static_cast<int>(panel_rows(panel)), static_cast<int>(out->cols), true, true, epilogue(row, 0)},
-          panel_scales(w_, panel), w_.half_scales, static_cast<int>(w_.scale_columns), tile.sums,
+    gemm({{panel_integers(w_, panel), nullptr, static_cast<int>(w_.packed_cols()), tile.values, out->row(row),
+           out->plane, static_cast<int>(panel_rows(panel)), static_cast<int>(out->cols), true, true, epilogue(row, 0)},
+          panel_scales(w_, panel),
+          w_.half_scales,
+          static_cast<int>(w_.scale_columns),
+          tile.sums,
           static_cast<int>(w_.scale_groups())});
   }
 }

@@ -63,8 +63,7 @@ inline void test_scaled(pyrt::ScaledFn fn, int bits) {
         if (bits == 4) value = std::ldexp(value, -(i % 4 * 4));
       }
       for (int g = 0; g < w.groups; ++g) {
-        sums[static_cast<size_t>(c * w.groups + g)] =
-            static_cast<float>(w.zero() * of_group[static_cast<size_t>(g)]);
+        sums[static_cast<size_t>(c * w.groups + g)] = static_cast<float>(w.zero() * of_group[static_cast<size_t>(g)]);
       }
     }
     fn({{w.words.data(), nullptr, k, x.data(), y.data(), y.stride(), rows, cols, true, true, tail.epilogue()},

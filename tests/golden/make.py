@@ -19,7 +19,7 @@ import pyrt_reader  # noqa: E402
 
 import converters  # noqa: E402
 from converters import format  # noqa: E402
-from converters.encodings import bcsr, csr, panels, rows  # noqa: E402
+from converters.encodings import bcsr, csr, panels, rows, scaled  # noqa: E402
 from converters.encodings.stream import Encoded  # noqa: E402
 from converters.graph import NONE, RELU, Activation, Graph, Matrix, Op, Symbol, Value, Weight  # noqa: E402
 
@@ -215,10 +215,39 @@ def integers(path: Path) -> None:
     converters.convert(AllIntegers(), torch.randn(2, 6, 7, 9), path, progress=False, dynamic_batch=False)
 
 
+def grids(path: Path) -> None:
+    """One input through linear layers of 8 and 4 bits, with scales of f32 and f16, side by side."""
+    random = np.random.default_rng(9)
+
+    def on_grid(most: int, step: Matrix, columns: int) -> Encoded:
+        """[M, K] of integers up to `most`, the scales `step` [M, groups]."""
+        rows = len(step)
+        integers = random.integers(-most, most + 1, (rows, 333)).astype(np.float32)
+        integers[:, ::32] = most
+        weight = integers * np.repeat(step, columns, 1)[:, :333]
+        found = scaled.find(weight)
+        assert found is not None and found.columns == columns
+        return scaled.encode(weight, 1, found)
+
+    def steps(rows: int, groups: int, dtype: type) -> Matrix:
+        return (random.random((rows, groups)) / 8 + 0.01).astype(dtype).astype(np.float32)
+
+    write_linear(
+        path,
+        {
+            "q8": on_grid(127, steps(19, 1, np.float32), 352),
+            "q8g128": on_grid(127, steps(5, 3, np.float16), 128),
+            "q4": on_grid(7, steps(3, 1, np.float16), 352),
+            "q4g32": on_grid(7, steps(20, 11, np.float32), 32),
+        },
+    )
+
+
 GOLDEN = {
     "integers": (integers, (2, 6, 7, 9)),
     "linear": (linear, (3, 700)),
     "blocks": (blocks, (3, 700)),
+    "grids": (grids, (3, 700)),
     "conv": (conv, (1, 6, 7, 6)),
     "ops": (ops, (2, 4, 7, 9)),
 }

@@ -269,7 +269,7 @@ def stream(which: str, **fields: int) -> Callable[[Pyrt], None]:
 def tensors() -> None:
     where = r"TENSORS: entry 0 \(fc.weight\): "
     edited("structure_9", where + "unknown structure 9", put("tensors", 0, structure=9))
-    edited("values_9", where + "unknown values code 9", put("tensors", 0, values=9))
+    edited("values_11", where + "unknown values code 11", put("tensors", 0, values=11))
     edited("f32_called_f16", where + "VALUES: wrong size", put("tensors", 0, values=3), raw_csr)
     edited("rows_zero", where + "empty or too large", put("tensors", 0, rows=0))
     edited("cols_zero", where + "empty or too large", put("tensors", 0, cols=0))
@@ -759,6 +759,8 @@ COMMITTED = [
     "integer_row_multiplier",
     "integer_low_over_high",
     "integer_s8_columns",
+    "scaled_nan",
+    "linear_of_s8",
 ]
 
 
@@ -916,7 +918,7 @@ def integers() -> None:
     case_of("s8_entries", r"TENSORS: entry 0 \(w\): entries do not agree", put("tensors", 0, entries=8 * 72))
     case_of("s8_csr", r"TENSORS: entry 0 \(w\): csr has no s8", put("tensors", 0, structure=3))
     case_of("i32_panels", r"TENSORS: entry 0 \(w\): i32 values are for rows", put("tensors", 0, values=5))
-    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 9", put("tensors", 0, values=9))
+    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 11", put("tensors", 0, values=11))
 
     case_of("s4_rows", r"TENSORS: entry 1 \(shift\): s4 values are for panels", put("tensors", 1, values=6))
     case_of("s4_entries", r"TENSORS: entry 0 \(w\): VALUES: wrong size", put("tensors", 0, values=6))
@@ -1016,8 +1018,62 @@ def binary() -> None:
     case_of("ternary_both", ternary + "a ternary weight is both", both)
 
 
+def scaled() -> Pyrt:
+    """x [2, 40] -> linear `fc` [3, 40], panels+q4, two f16 scales a row -> y [2, 3]."""
+    file = Pyrt()
+    x, y = file.add_value("x", 2, 1, 1, [2, 40]), file.add_value("y", 2, 1, 2)
+    scales, values = struct.pack("<32e", *[0.5] * 32), bytes(range(64)) * 5
+    w = file.add_tensor("w", 3, 40, ("SCALES", scales, 16), ("VALUES", values, 4), panel_rows=16)
+    file.tensors[w].values = 10
+    file.add_op("linear", "fc", [x], y, [w], RELU)
+    return file
+
+
+def scales() -> None:
+    where = r"TENSORS: entry 0 \(w\): "
+
+    def case_of(name: str, pattern: str, edit: Callable[[Pyrt], object]) -> None:
+        edited(f"scaled_{name}", where + pattern, edit, scaled)
+
+    def scale(half: int) -> Callable[[Pyrt], None]:
+        return lambda f: f.stream("w", "SCALES").data.__setitem__(slice(6, 8), struct.pack("<H", half))
+
+    case_of("nan", "SCALES: a scale is out of range", scale(0x7E00))
+    case_of("negative", "SCALES: a scale is out of range", scale(0xB800))
+    case_of("infinite", "SCALES: a scale is out of range", scale(0x7C00))
+    case_of("columns", "SCALES: columns that share", lambda f: setattr(f.stream("w", "SCALES"), "count", 40))
+    case_of(
+        "no_columns", "SCALES: columns that share", lambda f: setattr(f.stream("w", "SCALES"), "count", 0)
+    )
+    case_of("too_few", "SCALES: wrong size", lambda f: f.stream("w", "SCALES").data.__delitem__(slice(0, 2)))
+    case_of("bits", "SCALES: bits must be", lambda f: setattr(f.stream("w", "SCALES"), "bits", 8))
+    case_of("values", "VALUES: wrong size", lambda f: f.stream("w", "VALUES").data.__delitem__(0))
+    case_of("q8", "VALUES: wrong size", put("tensors", 0, values=9))
+    case_of("rows", "q8 and q4 values are for panels", put("tensors", 0, structure=1, panel_rows=0))
+    case_of("entries", "entries do not agree", put("tensors", 0, entries=16 * 48))
+    case_of("s4", "wrong number of streams", put("tensors", 0, values=6))
+
+    def f32_scales(value: float) -> Callable[[Pyrt], None]:
+        def edit(f: Pyrt) -> None:
+            stream = f.stream("w", "SCALES")
+            stream.bits, stream.data = 32, bytearray(struct.pack("<32f", *[1.0] * 31, value))
+
+        return edit
+
+    case_of("tiny", "SCALES: a scale is out of range", f32_scales(1e-38))
+    case_of("huge", "SCALES: a scale is out of range", f32_scales(1e38))
+
+    def integers_in_float(f: Pyrt) -> None:
+        del f.streams[0]
+        f.tensors[0].__dict__.update(values=4, stream_count=1)
+        f.stream("w", "VALUES").__dict__.update(bits=8, data=bytearray(640))
+
+    edited("linear_of_s8", "linear fc: integer weights", integers_in_float, scaled)
+
+
 layout()
 tables()
+scales()
 tensors()
 ops()
 lookups()

@@ -21,7 +21,8 @@ void gemm_few(const ScaledArgs& a, int bits) {
     for (int r = 0; r < p.rows; ++r) {
       double sum = 0;
       for (int k = 0; k < p.k; ++k) {
-        const double x = std::ldexp(static_cast<double>(p.x[c * static_cast<int64_t>(p.k) + k]), bits == 4 ? k % 4 * 4 : 0);
+        const double x =
+            std::ldexp(static_cast<double>(p.x[c * static_cast<int64_t>(p.k) + k]), bits == 4 ? k % 4 * 4 : 0);
         sum += scale(a.scales, a.halves, k / a.group * kPanel + r) * integer(p.w, bits, k, r) * x;
       }
       p.y[r * p.y_stride + c] = ref_finish(p.epilogue, sum, r, c, p.y_stride);

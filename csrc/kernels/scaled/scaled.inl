@@ -21,8 +21,8 @@ struct Bytes {
 };
 
 // q4: eight columns are 16 words. A field is masked where it lies in its half of the word and converted there, as a
-// multiple of a power of two by which X has been divided; what a field has too much, 8, is taken off a group's sum at once.
-// So a vector of weights costs an `and`, a conversion and an FMA.
+// multiple of a power of two by which X has been divided; what a field has too much, 8, is taken off a group's sum at
+// once. So a vector of weights costs an `and`, a conversion and an FMA.
 template <class V>
 struct Nibbles {
   static constexpr int columns = 8;
