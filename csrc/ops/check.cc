@@ -214,7 +214,7 @@ class OpCheck {
     }
     if (s_.inputs.size() > 1 && (in_rank_[1] != rank_ || in_axis_[1] != axis_))
       return error("the residual has another rank");
-    if (w.int8s || w.nibbles || w.ints) return error("integer weights are for the integer ops");
+    if (!w.values && !w.halves && !w.book && !w.packed) return error("needs weights of f32, f16, a codebook, q8 or q4");
     if (w.structure != Weights::kRows && w.cols > (1 << 28)) return error("too many columns");
     if (!conv) {
       return w.groups == 1 && w.structure != Weights::kRows ? Status()

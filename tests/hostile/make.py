@@ -1068,7 +1068,7 @@ def scales() -> None:
         f.tensors[0].__dict__.update(values=4, stream_count=1)
         f.stream("w", "VALUES").__dict__.update(bits=8, data=bytearray(640))
 
-    edited("linear_of_s8", "linear fc: integer weights", integers_in_float, scaled)
+    edited("linear_of_s8", "linear fc: needs weights of f32", integers_in_float, scaled)
 
 
 layout()
