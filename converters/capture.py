@@ -77,7 +77,7 @@ def _fake_inputs(program: ExportedProgram) -> list[torch.Tensor]:
 
 def _export(module: torch.nn.Module, args: Any, kwargs: Any, shapes: Any) -> ExportedProgram:
     quiet = _errors_only("torch.fx.experimental.symbolic_shapes")
-    with warnings.catch_warnings(), quiet, _shapes_of_fake_quantize():
+    with warnings.catch_warnings(), quiet, _shapes_of_fake_quantize(), _shapes_of_recurrent_layers():
         warnings.simplefilter("ignore")
         try:
             return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
@@ -87,7 +87,7 @@ def _export(module: torch.nn.Module, args: Any, kwargs: Any, shapes: Any) -> Exp
 
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The program without in-place ops and views of parameters, its layers still whole ops."""
-    with warnings.catch_warnings(), _shapes_of_fake_quantize():
+    with warnings.catch_warnings(), _shapes_of_fake_quantize(), _shapes_of_recurrent_layers():
         warnings.simplefilter("ignore")
         result: ExportedProgram = program.run_decompositions({})
     return result
@@ -174,6 +174,36 @@ def _shapes_of_fake_quantize() -> Iterator[None]:
             if not torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{name}", "Meta"):
                 library.impl(name, like)
         yield
+
+
+@contextmanager
+def _shapes_of_recurrent_layers() -> Iterator[None]:
+    """Tells torch.export the shapes of LSTM and GRU, which it would unroll over the example's steps."""
+
+    def lstm(x: torch.Tensor, states: Any, *rest: Any) -> tuple[torch.Tensor, ...]:
+        return sequence(x, states[0], rest), *(torch.empty_like(s) for s in states)
+
+    def gru(x: torch.Tensor, state: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, ...]:
+        return sequence(x, state, rest), torch.empty_like(state)
+
+    def sequence(x: torch.Tensor, state: torch.Tensor, rest: tuple[Any, ...]) -> torch.Tensor:
+        directions = 2 if rest[5] else 1
+        return x.new_empty((*x.shape[:2], directions * state.shape[2]))
+
+    rules = {torch.ops.aten.lstm.input: lstm, torch.ops.aten.gru.input: gru}
+    table = torch._decomp.decomposition_table
+    kept = {op: (dict(op.py_kernels), table[op]) for op in rules}
+    for op, rule in rules.items():
+        op.py_kernels.update(dict.fromkeys(op.py_kernels, rule))
+        op._dispatch_cache.clear()
+        table[op] = rule
+    try:
+        yield
+    finally:
+        for op, (kernels, decomposition) in kept.items():
+            op.py_kernels.update(kernels)
+            op._dispatch_cache.clear()
+            table[op] = decomposition
 
 
 @contextmanager

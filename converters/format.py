@@ -85,6 +85,7 @@ OPS = {
     "signs": (28, ""),
     "blinear": (29, "low:f act"),
     "bconv2d": (30, "low:f act pad_value kh kw sh sw pad_top pad_left pad_bottom pad_right dh dw"),
+    "recurrent": (31, "cell reverse states"),
 }
 
 
@@ -203,7 +204,7 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
     minor = sum(last_op > last for last in LAST_OPS)
     if any(tensor.structure == "bcsr" for tensor in tensors):
         minor = max(minor, 1)
-    if any(value.dtype != "f32" for value in graph.inputs):
+    if any(value.dtype != "f32" for value in graph.inputs) or any(_from_the_end(op) for op in graph.ops):
         minor = MINOR
     if any(tensor.values in SINCE_1_2 for tensor in tensors):
         minor = MINOR
@@ -212,6 +213,11 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
     )
     file[:ALIGN] = header + struct.pack("<I", zlib.crc32(header))
     return file
+
+
+def _from_the_end(op: Op) -> bool:
+    """Whether it is a slice of the form that came with 1.2."""
+    return op.kind == "slice" and (int(str(op.attrs["start"])) < 0 or int(str(op.attrs["stop"])) < 0)
 
 
 def _aligned(offset: int) -> int:

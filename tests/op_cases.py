@@ -476,3 +476,57 @@ case("net_inverted_residual", lambda: batch_norm(InvertedResidual()))
 case("net_branches", Branches)
 case("net_shared_weights", SharedWeights, random((3, 12)))
 case("net_tokens", TokensNet)
+
+
+# recurrent layers
+class Recurrent(nn.Module):
+    """All that a layer gives: the sequence and the final states. Initial states come batch first."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        initial = tuple(s.transpose(0, 1).contiguous() for s in states)
+        y, last = self.layer(x, *([] if not initial else [initial if len(initial) > 1 else initial[0]]))
+        return (y, *last) if isinstance(last, tuple) else (y, last)
+
+
+class LastStep(nn.Module):
+    """The usual classifier on the last step of a sequence."""
+
+    def __init__(self, layer: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.head = layer, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x)[0][:, -1])
+
+
+def pruned(layer: nn.Module) -> nn.Module:
+    """Large zeroed recurrent weights, stored as csr."""
+    for name, p in layer.named_parameters():
+        if name.startswith("weight_hh"):
+            p.data *= torch.rand_like(p) > 0.8
+    return layer
+
+
+case("lstm", lambda: Recurrent(nn.LSTM(12, 20)), random((19, 1, 12)))
+case("lstm_batch_first", lambda: Recurrent(nn.LSTM(12, 9, batch_first=True)), random((3, 5, 12)))
+case("lstm_two_ways", lambda: Recurrent(nn.LSTM(12, 8, 2, bidirectional=True)), random((7, 2, 12)))
+case("lstm_no_bias", lambda: Recurrent(nn.LSTM(12, 8, bias=False)), random((4, 11, 12)))
+case(
+    "lstm_states",
+    lambda: Recurrent(nn.LSTM(12, 8, 2, batch_first=True)),
+    random((1, 18, 12), (1, 2, 8), (1, 2, 8)),
+)
+case("lstm_pruned", lambda: Recurrent(pruned(nn.LSTM(12, 64))), random((18, 1, 12)))
+case("lstm_pruned_batch", lambda: Recurrent(pruned(nn.LSTM(12, 64))), random((3, 20, 12)))
+case("gru", lambda: Recurrent(nn.GRU(12, 20)), random((19, 1, 12)))
+case("gru_two_ways", lambda: Recurrent(nn.GRU(12, 8, 2, bidirectional=True)), random((7, 3, 12)))
+case("gru_states", lambda: Recurrent(nn.GRU(12, 8, batch_first=True)), random((2, 5, 12), (2, 1, 8)))
+case(
+    "gru_classifier",
+    lambda: LastStep(nn.GRU(12, 16, batch_first=True), nn.Linear(16, 3)),
+    random((2, 5, 12)),
+)

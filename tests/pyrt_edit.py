@@ -62,6 +62,7 @@ OPS = [
     "signs",
     "blinear",
     "bconv2d",
+    "recurrent",
 ]
 NO_ACT: tuple[int | float, ...] = (0, 0.0, 0.0)
 

@@ -56,6 +56,7 @@ OP_TABLE = {
     28: ("signs", (1, 1), (0, 0), 0),
     29: ("blinear", (1, 2), (2, 3), 4),
     30: ("bconv2d", (1, 2), (2, 3), 15),
+    31: ("recurrent", (1, 3), (1, 2), 3),
 }
 
 
@@ -656,6 +657,27 @@ def _activate(op: Op, at: int, y: torch.Tensor) -> torch.Tensor:
     return functions[code](y)
 
 
+def _recurrent(op: Op, x: list[torch.Tensor], w: list[torch.Tensor]) -> torch.Tensor:
+    """Torch's formulas of LSTMCell and GRUCell, one step after the other."""
+    cell, reverse, both = op.ints()
+    steps = x[0].flip(0) if reverse else x[0]
+    zeros = steps.new_zeros(steps.shape[1], w[0].shape[1])
+    h, c = ([s[0] for s in x[1:]] + [zeros, zeros][len(x) - 1 :])[:2]
+    states = []
+    for gates in steps:
+        own = h @ w[0].T + (w[1].flatten() if len(w) > 1 else 0)
+        if cell == 0:
+            i, f, g, o = (gates + own).chunk(4, 1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+        else:
+            (r, u), n = (gates + own).chunk(3, 1)[:2], gates.chunk(3, 1)[2]
+            h = u.sigmoid() * h + (1 - u.sigmoid()) * (n + r.sigmoid() * own.chunk(3, 1)[2]).tanh()
+        states.append(torch.cat([h, c], 1) if both else h)
+    y = torch.stack(states)
+    return y.flip(0) if reverse else y
+
+
 def _finish_product(
     op: Op, y: torch.Tensor, x: list[torch.Tensor], w: list[torch.Tensor], per_row: tuple[int, ...]
 ) -> torch.Tensor:
@@ -729,5 +751,7 @@ def _run_op(op: Op, x: list[torch.Tensor], w: list[torch.Tensor], file: File) ->
         table = w[0] * w[1] if len(w) > 1 else w[0]
         check(bool(((x[0] >= 0) & (x[0] < len(table))).all()), op.name, "rows exist")
         return table[x[0].long()]
+    if op.kind == "recurrent":
+        return _recurrent(op, x, w)
     check(op.kind == "constant", op.name, "known op")
     return w[0].reshape(op.ints())

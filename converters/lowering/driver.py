@@ -14,13 +14,21 @@ from torch.export.graph_signature import InputKind, OutputKind
 from converters import capture
 from converters.errors import ConvertError
 from converters.graph import Dim, Graph, Value
-from converters.lowering import elementwise, layers, pooling, quantization, shapes, signs  # noqa: F401  (they register handlers)
+from converters.lowering import (  # noqa: F401  (they register handlers)
+    elementwise,
+    layers,
+    pooling,
+    quantization,
+    recurrent,
+    shapes,
+    signs,
+)
 from converters.lowering.registry import (
     CONSTANT_HANDLERS,
     HANDLERS,
+    Compared,
     Constant,
     Context,
-    Compared,
     Expanded,
     PerToken,
     Quantized,
@@ -137,6 +145,7 @@ class _Lowering:
         context.name, context.source = capture.layer_name(node), capture.source_line(node)
         context.shapes = [_shape(f) for f in fakes if isinstance(f, torch.Tensor)]
         context.examples = [_example(f) for f in fakes if isinstance(f, torch.Tensor)]
+        context.used = {n.args[1] for n in node.users if n.target is getitem and n.users}
         try:
             self._check(node, arguments, fakes[0])
             result = HANDLERS[_op_name(node)](context, *arguments)

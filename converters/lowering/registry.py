@@ -110,7 +110,8 @@ def folds(*names: str) -> Callable[[H], H]:
 class Context:
     """The graph being built and the ATen op being lowered.
 
-    shapes, examples: of the op's outputs, symbolic and for the example inputs.
+    shapes, examples: of the op's outputs, symbolic and for the example inputs. used: which of several outputs
+    are read.
     """
 
     graph: Graph
@@ -119,6 +120,7 @@ class Context:
     source: str = ""
     shapes: list[tuple[Dim, ...]] = field(default_factory=list)
     examples: list[tuple[int, ...]] = field(default_factory=list)
+    used: set[Any] = field(default_factory=set)
     weights: dict[tuple[Constant, Role], Weight] = field(default_factory=dict)
 
     def emit(

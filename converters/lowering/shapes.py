@@ -51,10 +51,14 @@ def reshape(c: Context, x: object, *_: Any) -> Value:
 @lowers("permute.default")
 def permute(c: Context, x: object, axes: Sequence[int]) -> Value:
     x = need_value(x)
-    axes = [axis % x.rank for axis in axes]
+    return permute_value(c, x, [axis % x.rank for axis in axes])
+
+
+def permute_value(c: Context, x: Value, axes: list[int]) -> Value:
     if axes == sorted(axes):
         return x
-    return c.emit("permute", [x], {"axes": axes})
+    output = Value(tuple(x.shape[a] for a in axes), tuple(x.example[a] for a in axes))
+    return c.emit("permute", [x], {"axes": axes}, output=output)
 
 
 @lowers("transpose.int")
@@ -87,21 +91,25 @@ def slice_(
         start, stop, _ = slice(start, end, step).indices(size)
     elif end is None or end == size or (isinstance(end, int) and end >= TO_END):
         stop = TO_END
-    elif isinstance(end, int) and end >= 0:
+    elif isinstance(end, int):
         stop = end
     else:
         raise Unsupported(f"a slice end of {end} in a dynamic dimension is not supported; use a fixed size")
-    if not isinstance(start, int) or start < 0:
-        raise Unsupported("a slice start counted from the end of a dynamic dimension is not supported")
+    if not isinstance(start, int):
+        raise Unsupported(
+            f"a slice start of {start} in a dynamic dimension is not supported; use a fixed size"
+        )
     if start == 0 and stop in (size, TO_END) and step == 1:
         return x
     return c.emit("slice", [x], {"axis": dim, "start": start, "stop": stop, "step": step})
 
 
 def _part(c: Context, x: Value, axis: int, start: int, size: int) -> Value:
+    """`size` elements of a dimension from `start` on, which may count from its end."""
     shape, example = list(x.shape), list(x.example)
     shape[axis] = example[axis] = size
-    attrs = {"axis": axis, "start": start, "stop": start + size, "step": 1}
+    stop = start + size if start >= 0 or start + size < 0 else TO_END
+    attrs = {"axis": axis, "start": start, "stop": stop, "step": 1}
     return c.emit("slice", [x], dict(attrs), output=Value(tuple(shape), tuple(example)))
 
 
@@ -110,9 +118,7 @@ def select(c: Context, x: object, dim: int, index: int) -> Value:
     x = need_value(x)
     dim %= x.rank
     size = x.shape[dim]
-    if index < 0:
-        if not isinstance(size, int):
-            raise Unsupported("an index counted from the end of a dynamic dimension is not supported")
+    if index < 0 and isinstance(size, int):
         index += size
     return c.reshape(_part(c, x, dim, index, 1), c.shapes[0], c.examples[0])
 

@@ -279,6 +279,20 @@ struct TransposeArgs {
 };
 using TransposeFn = void (*)(const TransposeArgs&);
 
+// One step of a recurrent layer. x and z are what input and state give each gate, gate g at g * gate; c and h are read
+// and written.
+//   lstm (gates i, f, g, o): c = sigmoid(f)*c + sigmoid(i)*tanh(g), h = sigmoid(o)*tanh(c), each of x + z
+//   gru (gates r, u, n): h = (1 - u)*n + u*h, u = sigmoid(x_u + z_u), n = tanh(x_n + sigmoid(x_r + z_r)*z_n); no c
+struct CellArgs {
+  const float* x;
+  const float* z;
+  ptrdiff_t gate;  // floats between gates
+  float* c;        // [n]
+  float* h;        // [n]
+  int64_t n;
+};
+using CellFn = void (*)(const CellArgs&);
+
 // *y = the sum of rows of columns. Reads nothing else.
 struct SumArgs {
   const float* x;

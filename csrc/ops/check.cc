@@ -7,11 +7,38 @@
 namespace pyrt {
 namespace {
 
-const char* const kNames[] = {
-    "?",        "linear",     "conv2d",  "unary",   "binary", "scalar", "affine",  "pool2d",          "adaptive_pool2d",
-    "concat",   "slice",      "reshape", "permute", "reduce", "pad",    "softmax", "interpolate",     "constant",
-    "quantize", "dequantize", "qlinear", "qconv2d", "qadd",   "qmean",  "qtable",  "qlinear_dynamic", "embedding",
-    "binarize", "signs",      "blinear", "bconv2d"};
+const char* const kNames[] = {"?",
+                              "linear",
+                              "conv2d",
+                              "unary",
+                              "binary",
+                              "scalar",
+                              "affine",
+                              "pool2d",
+                              "adaptive_pool2d",
+                              "concat",
+                              "slice",
+                              "reshape",
+                              "permute",
+                              "reduce",
+                              "pad",
+                              "softmax",
+                              "interpolate",
+                              "constant",
+                              "quantize",
+                              "dequantize",
+                              "qlinear",
+                              "qconv2d",
+                              "qadd",
+                              "qmean",
+                              "qtable",
+                              "qlinear_dynamic",
+                              "embedding",
+                              "binarize",
+                              "signs",
+                              "blinear",
+                              "bconv2d",
+                              "recurrent"};
 
 constexpr int kAny = -1;
 
@@ -25,7 +52,7 @@ const Signature kSignatures[] = {
     {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, 2},   {1, 1, 0, 0, 6}, {0, 0, 1, 1, kAny},
     {1, 1, 0, 0, 2},    {1, 1, 0, 0, 0},    {1, 2, 4, 4, 3},    {1, 2, 4, 4, 13},  {2, 2, 0, 0, 4}, {1, 1, 0, 0, 3},
     {1, 1, 0, 0, 64},   {1, 1, 4, 4, 3},    {1, 1, 1, 2, 0},    {1, 1, 0, 1, 0},   {1, 1, 0, 0, 0}, {1, 2, 2, 3, 4},
-    {1, 2, 2, 3, 15}};
+    {1, 2, 2, 3, 15},   {1, 3, 1, 2, 3}};
 
 class OpCheck {
  public:
@@ -159,8 +186,10 @@ class OpCheck {
         }
         return is_axis(i32(0)) ? Status() : error("axis out of range");
       case OpKind::kSlice:
-        return is_axis(i32(0)) && i32(1) >= 0 && i32(2) > i32(1) && i32(3) >= 1 ? Status()
-                                                                                : error("attribute out of range");
+        // Both from the same end, they may not be an empty range.
+        return is_axis(i32(0)) && ((i32(1) < 0) != (i32(2) < 0) || i32(2) > i32(1)) && i32(3) >= 1
+                   ? Status()
+                   : error("attribute out of range");
       case OpKind::kReshape: return reshape();
       case OpKind::kPermute: return permute();
       case OpKind::kReduce: return reduce();
@@ -200,8 +229,15 @@ class OpCheck {
       case OpKind::kQMean:
         if (!image()) return error("wrong rank or channel axis");
         return multiplier(f32(0)) ? range(1) : error("a multiplier is out of range");
+      case OpKind::kRecurrent: return recurrent();
       default: return error("unknown op");
     }
+  }
+
+  // Whether a product of floats can take the weight.
+  Status floats(const Weights& w) const {
+    const bool known = w.values || w.halves || w.book || w.packed;
+    return known ? Status() : error("needs weights of f32, f16, a codebook, q8 or q4");
   }
 
   Status matmul() const {
@@ -214,7 +250,7 @@ class OpCheck {
     }
     if (s_.inputs.size() > 1 && (in_rank_[1] != rank_ || in_axis_[1] != axis_))
       return error("the residual has another rank");
-    if (!w.values && !w.halves && !w.book && !w.packed) return error("needs weights of f32, f16, a codebook, q8 or q4");
+    PYRT_RETURN_IF_ERROR(floats(w));
     if (w.structure != Weights::kRows && w.cols > (1 << 28)) return error("too many columns");
     if (!conv) {
       return w.groups == 1 && w.structure != Weights::kRows ? Status()
@@ -332,6 +368,23 @@ class OpCheck {
     return int64_t{i32(at)} * i32(at + 1) <= kMaxTaps ? Status() : error("a kernel of more than 65536 taps");
   }
 
+  Status recurrent() const {
+    const Weights& w = *s_.weights[0];
+    if (!all_in(0, 3, 0, 1)) return error("attribute out of range");
+    const bool lstm = s_.attrs[0] == 0;
+    if (!lstm && (s_.inputs.size() > 2 || s_.attrs[2] != 0)) return error("a gru has no cell state");
+    for (size_t i = 0; i < in_rank_.size(); ++i) {
+      if (in_rank_[i] != 3 || in_axis_[i] != 2) return error("wrong rank or channel axis");
+    }
+    if (w.groups != 1 || w.structure == Weights::kRows) return error("needs an ungrouped panels or csr weight");
+    PYRT_RETURN_IF_ERROR(floats(w));
+    if (w.rows != w.cols * (lstm ? 4 : 3)) return error("its weight does not have a row per gate and state");
+    if (s_.weights.size() > 1 && !s_.weights[1]->vector_of(w.rows)) {
+      return error("the bias must be an f32 vector with an element per row");
+    }
+    return {};
+  }
+
   Status reshape() const {
     if (static_cast<int>(s_.attr_count) != out_rank_) return error("wrong number of dimensions");
     int unknown = 0;
@@ -428,6 +481,7 @@ std::unique_ptr<Op> make_op(const OpSpec& spec) {
     case OpKind::kSoftmax: return make_reduce(spec);
     case OpKind::kInterpolate: return make_interpolate(spec);
     case OpKind::kEmbedding: return make_embedding(spec);
+    case OpKind::kRecurrent: return make_recurrent(spec);
     case OpKind::kUnary:
     case OpKind::kBinary:
     case OpKind::kScalar:

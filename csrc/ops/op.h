@@ -49,6 +49,7 @@ enum class OpKind : uint32_t {
   kSigns,
   kBLinear,
   kBConv2d,
+  kRecurrent,
   kEnd
 };
 const char* op_kind_name(OpKind kind);
@@ -190,6 +191,7 @@ std::unique_ptr<Op> make_shape(const OpSpec& spec);        // concat, slice, res
 std::unique_ptr<Op> make_reduce(const OpSpec& spec);       // reduce, softmax
 std::unique_ptr<Op> make_interpolate(const OpSpec& spec);
 std::unique_ptr<Op> make_embedding(const OpSpec& spec);
+std::unique_ptr<Op> make_recurrent(const OpSpec& spec);
 std::unique_ptr<Op> make_qmatmul(const OpSpec& spec);    // qlinear, qconv2d
 std::unique_ptr<Op> make_quantized(const OpSpec& spec);  // quantize, dequantize, qadd, qmean, qtable
 std::unique_ptr<Op> make_bytes(const OpSpec& spec);    // concat, slice, reshape, permute, pad, max pool of u8 and bits

@@ -37,7 +37,9 @@ class SliceShape : public Op {
   Status infer() override {
     int64_t dims[kRankMax];
     std::copy(in[0]->dims, in[0]->dims + in[0]->rank, dims);
-    const int64_t stop = std::min<int64_t>(stop_, dims[axis_]);
+    // Torch's rules: negative ones count from the end, and what lies outside is the end it lies behind.
+    if (start_ < 0) start_ = std::max<int64_t>(start_ + dims[axis_], 0);
+    const int64_t stop = stop_ < 0 ? stop_ + dims[axis_] : std::min<int64_t>(stop_, dims[axis_]);
     if (start_ >= stop) return error("an empty slice of dimension " + std::to_string(axis_));
     step_ = std::min(step_, stop - start_);  // the same elements, and the distance between them stays inside the input
     dims[axis_] = ceil_div(stop - start_, step_);

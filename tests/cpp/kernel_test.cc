@@ -46,6 +46,8 @@ const Family kFamilies[] = {
     {"binary_f32", [](void (*k)()) { test_binary(cast<pyrt::BinaryFn>(k)); }},
     {"reduce_rows_f32", [](void (*k)()) { test_reduce_rows(cast<pyrt::ReduceRowsFn>(k)); }},
     {"pool_f32", [](void (*k)()) { test_pool(cast<pyrt::PoolFn>(k)); }},
+    {"lstm_f32", [](void (*k)()) { test_cell(cast<pyrt::CellFn>(k), true); }},
+    {"gru_f32", [](void (*k)()) { test_cell(cast<pyrt::CellFn>(k), false); }},
     {"sum_f32", [](void (*k)()) { test_sum(cast<pyrt::SumFn>(k)); }},
     {"transpose_f32", [](void (*k)()) { test_transpose(cast<pyrt::TransposeFn>(k)); }},
     {"expand_cols_u8", [](void (*k)()) { test_expand_cols<uint8_t>(cast<pyrt::ExpandColsFn>(k)); }},

@@ -108,3 +108,45 @@ inline void test_reduce_rows(pyrt::ReduceRowsFn fn) {
     }
   }
 }
+
+// Gates from -30, where sigmoid and tanh are flat, to 30; n elements of a batch, and the gates as far apart or farther.
+inline void test_cell(pyrt::CellFn fn, bool lstm) {
+  const auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
+  const int gates = lstm ? 4 : 3;
+  for (int n : {1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100}) {
+    what = "n " + std::to_string(n);
+    const int gate = n + rng.below(5);
+    Guarded<float> x(static_cast<size_t>((gates - 1) * gate + n)), z(x.size());
+    Guarded<float> c(static_cast<size_t>(n)), h(c.size());
+    for (auto* v : {&x, &z, &c, &h}) {
+      const float range = rng.chance(0.3) ? 30.0f : 2.0f;
+      for (size_t i = 0; i < v->size(); ++i) (*v)[i] = rng.real(-range, range);
+    }
+    const std::vector<float> c0(c.data(), c.data() + n), h0(h.data(), h.data() + n);
+    fn({x.data(), z.data(), gate, lstm ? c.data() : nullptr, h.data(), n});
+    for (int i = 0; i < n; ++i) {
+      const auto at = [&](Guarded<float>& v, int g) {
+        return static_cast<double>(v[static_cast<size_t>(g * gate + i)]);
+      };
+      const auto sum = [&](int g) { return at(x, g) + at(z, g); };
+      const auto k = static_cast<size_t>(i);
+      const auto check = [&](float got, double expected) {
+        // A sum of two gates is rounded before it goes through a function of slope 1 or less.
+        const double tolerance = 4 * kEps *
+                                 (1 + std::fabs(expected) + std::fabs(at(x, 0)) + std::fabs(at(x, 1)) +
+                                  std::fabs(at(x, 2)) + std::fabs(at(z, 2)));
+        if (!(std::fabs(static_cast<double>(got) - expected) <= tolerance)) {
+          fail("element %d: %.9g instead of %.9g", i, static_cast<double>(got), expected);
+        }
+      };
+      if (lstm) {
+        const double state = sigmoid(sum(1)) * static_cast<double>(c0[k]) + sigmoid(sum(0)) * std::tanh(sum(2));
+        check(c[k], state);
+        check(h[k], sigmoid(sum(3)) * std::tanh(state));
+      } else {
+        const double u = sigmoid(sum(1)), fresh = std::tanh(at(x, 2) + sigmoid(sum(0)) * at(z, 2));
+        check(h[k], (1 - u) * fresh + u * static_cast<double>(h0[k]));
+      }
+    }
+  }
+}

@@ -637,8 +637,9 @@ def ops() -> None:
     case("concat_differ", file.build(), "layer the_op: inputs differ in dimension 0")
     op("slice_axis", layer.format("slice") + range_error, "slice", (1, 4), 2, 0, 1, 1)
     op("slice_step_zero", layer.format("slice") + range_error, "slice", (1, 4), 1, 0, 2, 0)
-    op("slice_start_negative", layer.format("slice") + range_error, "slice", (1, 4), 1, -1, 2, 1)
+    op("slice_to_its_start", layer.format("slice") + range_error, "slice", (1, 4), 1, -2, -2, 1)
     op("slice_stop_before_start", layer.format("slice") + range_error, "slice", (1, 4), 1, 2, 2, 1)
+    op("slice_from_the_end", "layer the_op: an empty slice of dimension 1", "slice", (1, 4), 1, -1, 2, 1)
     op("slice_past_end", "layer the_op: an empty slice of dimension 1", "slice", (1, 4), 1, 4, 2**31 - 1, 1)
 
     reshape = layer.format("reshape")
@@ -762,6 +763,37 @@ COMMITTED = [
     "scaled_nan",
     "linear_of_s8",
 ]
+
+
+def recurrent() -> None:
+    def bad(name: str, pattern: str, *attrs: int, size: tuple[int, int] = (12, 3), **more: object) -> None:
+        weight = with_csr(*size)
+        op(
+            f"recurrent_{name}",
+            "OPS: recurrent the_op: " + pattern,
+            "recurrent",
+            (5, 1, 12),
+            *attrs,
+            **weight,
+            **more,
+        )
+
+    bad("reverse", "attribute out of range", 0, 2, 0, axis=2)
+    bad("axis", "wrong rank or channel axis", 0, 0, 0, axis=1)
+    bad("gates", "its weight does not have a row per gate", 1, 0, 0, axis=2)
+    bad("cell_of_gru", "a gru has no cell state", 1, 0, 1, axis=2, size=(12, 4))
+    bad("state_of_gru", "a gru has no cell state", 1, 0, 0, axis=2, size=(12, 4), inputs=3)
+    op(
+        "recurrent_initial",
+        r"layer the_op: an initial state must be \[1, 1, 3\]",
+        "recurrent",
+        (5, 1, 12),
+        *(0, 0, 0),
+        axis=2,
+        inputs=2,
+        out=(3, 2),
+        **with_csr(12, 3),
+    )
 
 
 def lookups() -> None:
@@ -1076,6 +1108,7 @@ tables()
 scales()
 tensors()
 ops()
+recurrent()
 lookups()
 integers()
 binary()
