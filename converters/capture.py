@@ -30,8 +30,8 @@ def export(
     """Exports `module` in eval mode; returns the program and warnings. The module is left as it was.
 
     dynamic_shapes: as torch.export takes it; overrules dynamic_batch, which makes dimension 0 of every input
-    dynamic, and dimension 1 of integer inputs, for they are sequences. A size of 1 is exported as 2 copies, for
-    torch.export takes it for a constant.
+    dynamic, and dimension 1 of integer inputs of rank 2, for they are sequences. A size of 1 is exported as 2
+    copies, for torch.export takes it for a constant.
     Raises ConvertError if torch.export cannot trace the module.
     """
     args, kwargs = _arguments(module, example_inputs)
@@ -52,14 +52,10 @@ def export(
                 program = _export(module, two_args, two_kwargs, shapes)
                 fakes = _fake_inputs(program)
                 if all(not fake.dim() or isinstance(dim(fake.shape[0]), str) for fake in fakes):
-                    fixed = [
-                        name
-                        for name, fake in zip(program.graph_signature.user_inputs, fakes, strict=True)
-                        if _is_sequence(fake) and not isinstance(dim(fake.shape[1]), str)
-                    ]
-                    return program, [
-                        f"the length of input {name!r} is fixed by the module's own code" for name in fixed
-                    ]
+                    sequences = all(_is_sequence(fake) for fake in fakes)
+                    fixed = [fake for fake in fakes if sequences and not isinstance(dim(fake.shape[1]), str)]
+                    note = "the length of the inputs is fixed: the module's own code fixes it"
+                    return program, [note] if fixed else []
                 reason = "the module's own code fixes it"
             except ConvertError as error:
                 reason = str(error).strip().splitlines()[0]
@@ -110,7 +106,7 @@ def _arguments(module: torch.nn.Module, example: Inputs) -> tuple[tuple[Any, ...
 
 
 def _is_sequence(tensor: torch.Tensor) -> bool:
-    return tensor.dim() > 1 and not tensor.is_floating_point()
+    return tensor.dim() == 2 and not tensor.is_floating_point()
 
 
 def _at_least_two(tensor: torch.Tensor) -> torch.Tensor:
@@ -228,7 +224,8 @@ def dim(size: Any) -> Dim:
 def symbols(program: ExportedProgram, shapes: Mapping[str, Sequence[Dim]]) -> list[Symbol]:
     """The dynamic dimensions of the inputs (name -> shape), with the ranges torch.export found.
 
-    Named batch (dimension 0), length (1 of rank 2), height and width (2 and 3 of rank 4), else `input.dimension`.
+    Named batch (dimension 0), length (1 of rank 2), height and width (2 and 3 of rank 4), else
+    `input.dimension`.
     """
     ranges = {str(expression): bounds for expression, bounds in program.range_constraints.items()}
     found: dict[str, Symbol] = {}

@@ -86,6 +86,12 @@ OPS = {
     "blinear": (29, "low:f act"),
     "bconv2d": (30, "low:f act pad_value kh kw sh sw pad_top pad_left pad_bottom pad_right dh dw"),
     "recurrent": (31, "cell reverse states"),
+    "norm": (32, "rms eps:f"),
+    "attention": (33, "scale:f heads kv_heads causal boolean"),
+    "product": (34, ""),
+    "where": (35, ""),
+    "range": (36, "axis start step"),
+    "cumsum": (37, "axis"),
 }
 
 
@@ -204,7 +210,12 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
     minor = sum(last_op > last for last in LAST_OPS)
     if any(tensor.structure == "bcsr" for tensor in tensors):
         minor = max(minor, 1)
-    if any(value.dtype != "f32" for value in graph.inputs) or any(_from_the_end(op) for op in graph.ops):
+    comparisons = [
+        op for op in graph.ops if op.kind in ("binary", "scalar") and op.attrs["fn"] in range(5, 11)
+    ]
+    if comparisons or any(_from_the_end(op) for op in graph.ops):
+        minor = MINOR
+    if any(value.dtype != "f32" for value in graph.inputs):
         minor = MINOR
     if any(tensor.values in SINCE_1_2 for tensor in tensors):
         minor = MINOR

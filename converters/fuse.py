@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from converters.attention import attention
 from converters.encodings import choose
 from converters.graph import NONE, Attr, Graph, Op, Weight
 
@@ -19,6 +20,7 @@ ADD = 0
 
 def fuse(graph: Graph) -> None:
     """Runs all passes in order."""
+    attention(graph)
     _remove_dead(graph)
     _absorb(graph, _affine_into_producer)
     _absorb(graph, _residual_into_producer)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from converters.graph import Graph, Op, Value
 
-FREE = ("reshape", "permute", "constant")
+FREE = ("reshape", "permute", "constant", "range", "where")
 # Inputs whose layout does not matter, by number: they are few numbers, read by their strides.
-ANY_LAYOUT = {"embedding": (0,)}
+ANY_LAYOUT = {"embedding": (0,), "attention": (3,), "product": (0,), "range": (0,), "where": (0, 1, 2)}
 
 
 def assign(graph: Graph) -> None:
@@ -60,8 +60,9 @@ def _wanted(value: Value, readers: dict[Value, list[Op]]) -> int:
     """The axis that the readers of a value demand, the usual one of its rank if they do not."""
     pending, seen = [value], {value}
     while pending:
-        for op in readers.get(pending.pop(0), []):
-            if any(op.inputs[i] is value for i in ANY_LAYOUT.get(op.kind, ()) if i < len(op.inputs)):
+        current = pending.pop(0)
+        for op in readers.get(current, []):
+            if any(op.inputs[i] is current for i in ANY_LAYOUT.get(op.kind, ()) if i < len(op.inputs)):
                 continue
             if op.layout is not None and op.inputs[0].rank == value.rank:
                 return op.layout

@@ -41,8 +41,8 @@ def convert(
     """Writes `module` as a `.pyrt` file that computes what it computes in eval mode.
 
     module: float32; it is not changed. example_inputs: a tensor, a tuple of tensors, or a dict by argument
-    name; integers are int64, int32 or bool. dynamic_batch: dimension 0 of every input may be any size from 1 to
-    65535 at run time, and dimension 1 of integer inputs (the length of a sequence) any that the module takes.
+    name; integers are int64, int32 or bool. dynamic_batch: dimension 0 of every input may be any size from 1
+    to 65535 at run time, and dimension 1 of integer inputs of rank 2 (a length) any that the module takes.
     dynamic_shapes: which dimensions are dynamic, as torch.export.export takes it, instead of dynamic_batch.
     prefer: "size" takes the smallest exact encoding of each weight, "speed" the fastest by the cost table,
     "auto" weighs both. verify: run the file on the example inputs and compare with torch.

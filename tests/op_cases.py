@@ -463,6 +463,126 @@ case("embedding_f16", lambda: table(lambda w: w.half().float()), tokens(40, (2, 
 case("embedding_codebook", lambda: table(lambda w: (2 * w).round() / 2), tokens(40, (3, 20)))
 case("embedding_int8", lambda: per_row_int8(table(rows=41, columns=30)), tokens(41, (2, 7)))
 case("embedding_alone", lambda: nn.Embedding(9, 3), tokens(9, (2,)))
+
+
+class Norms(nn.Module):
+    def __init__(self, rms: bool) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(24, eps=1e-6) if rms else nn.LayerNorm(24)
+        self.wide = nn.LayerNorm((3, 24))
+        self.plain = nn.LayerNorm(24, elementwise_affine=False)
+        nn.init.normal_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.plain(self.wide(self.norm(x)) + x)
+
+
+class Attention(nn.Module):
+    """Queries, keys and values of linear layers; fused, or written out, as it was before torch had it."""
+
+    def __init__(
+        self, fused: bool, heads: int = 4, kv_heads: int = 4, causal: bool = False, size: int = 8
+    ) -> None:
+        super().__init__()
+        self.fused, self.causal, self.size = fused, causal, size
+        self.q = nn.Linear(24, heads * size)
+        self.k = nn.Linear(24, kv_heads * size)
+        self.v = nn.Linear(24, kv_heads * size)
+        self.out = nn.Linear(heads * size, 24)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = (
+            layer(x).unflatten(2, (-1, self.size)).transpose(1, 2) for layer in (self.q, self.k, self.v)
+        )
+        if mask is not None and mask.dim() == 2:
+            mask = mask[:, None, None, :]
+        if self.fused:
+            if mask is not None and not mask.is_floating_point():
+                mask = mask.bool()
+            options = {"is_causal": self.causal, "enable_gqa": q.shape[1] != k.shape[1]}
+            y = F.scaled_dot_product_attention(q, k, v, mask, **options)
+        else:
+            scores = q @ k.transpose(2, 3) / self.size**0.5
+            if mask is not None:
+                scores = scores + (1 - mask.to(scores.dtype)) * -10000.0
+            y = scores.softmax(-1) @ v
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+def sentence(*mask: int, length: int = 21, bias: bool = False) -> Callable[[], tuple[Tensor, ...]]:
+    """Tokens, and a mask (or bias) of shape [batch, *mask, length]."""
+
+    def make() -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(1)
+        x = torch.randn((2, length, 24), generator=generator)
+        shape = (2, *mask, length)
+        seen = torch.randint(0, 2, shape, generator=generator)
+        seen[..., 0] = 1
+        return x, torch.randn(shape, generator=generator) if bias else seen
+
+    return make
+
+
+def unmasked(length: int) -> Callable[[], tuple[Tensor, ...]]:
+    return random((2, length, 24))
+
+
+class Pooled(nn.Module):
+    """The mean of the tokens that a mask lets through, at unit length."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        seen = mask.unsqueeze(-1).expand(x.size()).to(x.dtype)
+        return F.normalize((x * seen).sum(1) / seen.sum(1).clamp(min=1e-9), p=2, dim=1)
+
+
+class Positions(nn.Module):
+    """Positions from the ids, as in RoBERTa, and from a buffer, as in BERT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(30, 8, padding_idx=1), nn.Embedding(40, 8)
+        self.register_buffer("numbers", torch.arange(32).expand(1, -1))
+        self.register_buffer("waves", torch.randn(1, 32, 8))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        seen = ids.ne(1).int()
+        places = (torch.cumsum(seen, 1).type_as(seen) * seen).long() + 1
+        length = ids.shape[1]
+        rows = self.places(self.numbers[:, :length]) + self.waves[:, :length]
+        return self.words(ids) + self.places(places) + rows
+
+
+case("norm_layer", lambda: Norms(False), random((2, 5, 3, 24)))
+case("norm_rms", lambda: Norms(True), random((2, 5, 3, 24)))
+case("attention", lambda: Attention(True), unmasked(21))
+case("attention_few", lambda: Attention(True), unmasked(3))
+case("attention_long", lambda: Attention(True, size=5), unmasked(300))
+case("attention_causal", lambda: Attention(True, causal=True), unmasked(70))
+case("attention_grouped", lambda: Attention(True, kv_heads=2), unmasked(21))
+case("attention_key_mask", lambda: Attention(True), sentence())
+case("attention_bool_mask", lambda: Attention(True), sentence(1, 21))
+case("attention_bias", lambda: Attention(True), sentence(4, 21, bias=True))
+case("attention_written_out", lambda: Attention(False), unmasked(21))
+case("attention_written_out_mask", lambda: Attention(False), sentence())
+case("product", lambda: Function(lambda a, b: a @ b.transpose(1, 2)), random((2, 17, 9), (2, 21, 9)))
+case("product_broadcast", lambda: Function(lambda a: a @ a[:, :1].transpose(2, 3)), random((2, 3, 5, 9)))
+case(
+    "einsum",
+    lambda: Function(lambda a, b: torch.einsum("bqhd,bkhd->bhqk", a, b)),
+    random((2, 5, 3, 4), (2, 6, 3, 4)),
+)
+case("pooled", Pooled, lambda: (unmasked(21)()[0], torch.tensor([[1] * 21, [1] * 9 + [0] * 12])))
+case("positions", Positions, tokens(30, (2, 7)))
+case(
+    "where",
+    lambda: Function(lambda a, b: torch.where((a > 0.5) | ~(b <= a), a, b[:, :1])),
+    random((2, 6), (2, 6)),
+)
+case(
+    "masked_fill",
+    lambda: Function(lambda a, b: a.masked_fill(b[:, None] == 0, -3.0)),
+    lambda: (random((2, 3, 5))()[0], tokens(2, (2, 5))()[0]),
+)
 case("net_lenet5", lenet5, random((2, 1, 28, 28)))
 case(
     "net_mlp",

@@ -63,6 +63,12 @@ OPS = [
     "blinear",
     "bconv2d",
     "recurrent",
+    "norm",
+    "attention",
+    "product",
+    "where",
+    "range",
+    "cumsum",
 ]
 NO_ACT: tuple[int | float, ...] = (0, 0.0, 0.0)
 

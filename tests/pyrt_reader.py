@@ -57,6 +57,12 @@ OP_TABLE = {
     29: ("blinear", (1, 2), (2, 3), 4),
     30: ("bconv2d", (1, 2), (2, 3), 15),
     31: ("recurrent", (1, 3), (1, 2), 3),
+    32: ("norm", (1, 1), (2, 2), 2),
+    33: ("attention", (3, 4), (0, 0), 5),
+    34: ("product", (2, 2), (0, 0), 0),
+    35: ("where", (3, 3), (0, 0), 0),
+    36: ("range", (1, 1), (0, 0), 3),
+    37: ("cumsum", (1, 1), (0, 0), 1),
 }
 
 
@@ -331,7 +337,7 @@ def _ops(table: bytes, text: Callable[[int], str], words: np.ndarray, file: File
 
 
 def _check_layout(op: Op, values: list[Value]) -> None:
-    if op.kind in ("reshape", "permute", "constant"):
+    if op.kind in ("reshape", "permute", "constant", "where", "range"):
         return
     where = f"op {op.name} ({op.kind})"
     if op.kind == "embedding":
@@ -342,9 +348,14 @@ def _check_layout(op: Op, values: list[Value]) -> None:
             "channels last",
         )
         return
-    axes = {values[v].channel_axis for v in op.inputs}
+    inputs = {"attention": op.inputs[:3], "product": op.inputs[1:]}.get(op.kind, op.inputs)
+    axes = {values[v].channel_axis for v in inputs}
     check(len(axes) == 1, where, "inputs have one channel axis")
-    axis, out = values[op.inputs[0]].channel_axis, values[op.output]
+    axis, out = values[inputs[0]].channel_axis, values[op.output]
+    if op.kind == "product":
+        check(axis == out.rank - 2, where, "channel axis is the last but one")
+    if op.kind == "attention":
+        check((axis, out.rank) == (2, 3), where, "rank 3, channel axis 2")
     if op.kind == "reduce" and not op.i(1):
         dropped = op.ints(2)
         check(dropped == sorted(set(dropped)), where, "axes rise")
@@ -689,6 +700,28 @@ def _finish_product(
     return _activate(op, 0, y + x[1] if len(x) > 1 else y)
 
 
+FUNCTIONS = [
+    *(torch.add, torch.sub, torch.mul, torch.div, torch.pow),
+    *(torch.eq, torch.ne, torch.lt, torch.le, torch.gt, torch.ge),
+]
+
+
+def _attention(op: Op, x: list[torch.Tensor]) -> torch.Tensor:
+    """Head by head: softmax(scale*q k^T + mask) v."""
+    scale, (heads, kv_heads, causal, boolean) = op.f(0), op.ints(1)
+    q, k, v = (
+        t.unflatten(2, (n, -1)).transpose(1, 2) for t, n in zip(x, (heads, kv_heads, kv_heads), strict=False)
+    )
+    k, v = (t.repeat_interleave(heads // kv_heads, 1) for t in (k, v))
+    scores = scale * (q @ k.transpose(2, 3))
+    if len(x) > 3:
+        scores = torch.where(x[3] != 0, scores, -torch.inf) if boolean else scores + x[3]
+    if causal:
+        scores = scores.masked_fill(torch.ones(scores.shape[2:]).triu(1).bool(), -torch.inf)
+    weights = scores.softmax(-1).nan_to_num(0)  # where all keys are hidden
+    return (weights @ v).transpose(1, 2).flatten(2)
+
+
 def _run_op(op: Op, x: list[torch.Tensor], w: list[torch.Tensor], file: File) -> torch.Tensor:
     if op.kind == "linear":
         return _finish_product(op, F.linear(x[0], w[0]), x, w, (-1,))
@@ -703,11 +736,11 @@ def _run_op(op: Op, x: list[torch.Tensor], w: list[torch.Tensor], file: File) ->
         return _activate(op, 0, x[0])
     if op.kind == "binary":
         check(x[0].dim() == x[1].dim(), op.name, "same rank")
-        return _activate(op, 1, [torch.add, torch.sub, torch.mul, torch.div][op.i(0)](x[0], x[1]))
+        return _activate(op, 1, FUNCTIONS[op.i(0)](x[0], x[1]).to(x[0].dtype))
     if op.kind == "scalar":
         a, b = x[0], torch.tensor(op.f(2), dtype=x[0].dtype)
         a, b = (b, a) if op.i(1) else (a, b)
-        return _activate(op, 3, [torch.add, torch.sub, torch.mul, torch.div, torch.pow][op.i(0)](a, b))
+        return _activate(op, 3, FUNCTIONS[op.i(0)](a, b).to(x[0].dtype))
     if op.kind == "affine":
         axis = file.values[op.inputs[0]].channel_axis
         shape = [-1 if i == axis else 1 for i in range(x[0].dim())]
@@ -747,6 +780,20 @@ def _run_op(op: Op, x: list[torch.Tensor], w: list[torch.Tensor], file: File) ->
         if op.i(2):
             return F.interpolate(x[0], size=(op.i(2), op.i(3)), mode=mode, **align)
         return F.interpolate(x[0], scale_factor=(op.f(4), op.f(5)), mode=mode, **align)
+    if op.kind == "norm":
+        d = x[0] if op.i(0) else x[0] - x[0].mean(-1, keepdim=True)
+        return d / (d.square().mean(-1, keepdim=True) + op.f(1)).sqrt() * w[0].flatten() + w[1].flatten()
+    if op.kind == "attention":
+        return _attention(op, x)
+    if op.kind == "product":
+        return x[0] @ x[1]
+    if op.kind == "where":
+        return torch.where(x[0] != 0, x[1], x[2])
+    if op.kind == "range":
+        axis, start, step = op.ints()
+        return start + step * torch.arange(x[0].shape[axis], dtype=x[0].dtype)
+    if op.kind == "cumsum":
+        return x[0].cumsum(op.i(0))
     if op.kind == "embedding":
         table = w[0] * w[1] if len(w) > 1 else w[0]
         check(bool(((x[0] >= 0) & (x[0] < len(table))).all()), op.name, "rows exist")

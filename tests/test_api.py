@@ -45,7 +45,14 @@ def test_describes_itself(mlp: Converted) -> None:
         (x,), (y,) = model.inputs, model.outputs
         assert x.dtype == y.dtype == "float32"
         assert isinstance(x.shape[0], str) and x.shape[1] == 32
-        assert model.threads == 1 and model.isa in ("ref", "avx2", "avx512", "avx512vnni", "avx512bitalg", "neon")
+        assert model.threads == 1 and model.isa in (
+            "ref",
+            "avx2",
+            "avx512",
+            "avx512vnni",
+            "avx512bitalg",
+            "neon",
+        )
         assert x.name in repr(model) and model.isa in repr(model)
 
 

@@ -185,10 +185,7 @@ def test_all_unsupported_ops_are_reported_at_once(tmp_path: Path) -> None:
     for part in (
         "up (test_convert_ops.py:",
         "conv_transpose2d",
-        "norm (",
-        "layer_norm",
         "fft",
-        "matmul",
         "interpolate",
     ):
         assert part in text, text
@@ -203,7 +200,6 @@ def test_all_unsupported_ops_are_reported_at_once(tmp_path: Path) -> None:
         (Function(lambda x: F.pad(x, (1, 1), "reflect")), torch.randn(2, 3, 4), "reflect"),
         (Function(lambda x: x.expand(2, 3, 4) * 1), torch.randn(2, 3, 1), "expand"),
         (Function(lambda x: x + torch.rand(3)), torch.randn(2, 3), "aten.rand"),
-        (Function(lambda x: x + torch.zeros(x.shape)), torch.randn(2, 3), "zeros"),
         (Function(lambda x: x if x.sum() > 0 else -x), torch.randn(2, 3), "torch.export"),
         (nn.Linear(3, 3).double(), torch.randn(2, 3).double(), "float64"),
         (Function(lambda x: (x[:, :0], x)), torch.randn(2, 3), "empty"),

@@ -100,7 +100,7 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
 
 
 def _table(matrix: Matrix, prefer: Prefer, nnz: int) -> Choice:
-    """An embedding table: reading a row takes hardly any time, but to read a Huffman-coded one a chunk is decoded."""
+    """An embedding table: a row is read in no time, but of a Huffman-coded one all of its chunk is decoded."""
     book = codebook.distinct(matrix)
     if book is None:
         kind: Values = "f16" if codebook.fits_f16(matrix) else "f32"

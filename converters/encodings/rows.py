@@ -12,8 +12,9 @@ CHUNK = 2048  # symbols of a Huffman chunk, about: what is decoded to read one r
 
 
 def encode_coded(matrix: Matrix) -> Encoded:
-    """Encodes the rows of f32 [M, K] by Huffman-coded codebook indices, in chunks of a few rows; by plain ones
-    where that gains little."""
+    """Encodes the rows of f32 [M, K] by Huffman-coded codebook indices, in chunks of a few rows; by plain
+    ones where that gains little.
+    """
     rows, cols = matrix.shape
     per_chunk = max(1, CHUNK // cols)
     bounds = [*range(0, matrix.size, per_chunk * cols), matrix.size]

@@ -20,6 +20,7 @@ from converters.lowering import (  # noqa: F401  (they register handlers)
     pooling,
     quantization,
     recurrent,
+    sequences,
     shapes,
     signs,
 )
@@ -32,16 +33,13 @@ from converters.lowering.registry import (
     Expanded,
     PerToken,
     Quantized,
+    Range,
     Unsupported,
 )
 
 HINTS = {
-    "layer_norm": "layer norm is not in the format; use batch norm",
     "group_norm": "group norm is not in the format; use batch norm",
-    "native_layer_norm": "layer norm is not in the format; use batch norm",
     "native_group_norm": "group norm is not in the format; use batch norm",
-    "scaled_dot_product_attention": "attention is not in the format",
-    "bmm": "products of two activations are not in the format",
     "conv_transpose2d": "upsample with interpolate + conv2d",
     "conv3d": "of the convolutions conv1d and conv2d are supported",
 }
@@ -51,8 +49,55 @@ INPUT_DTYPES: dict[torch.dtype, Literal["f32", "i32", "i64"]] = {
     torch.int32: "i32",
     torch.bool: "i32",
 }
-COMPARISONS = {"ge", "gt", "le", "lt"}
-TAKES_EXPANDED = {"add", "sub", "rsub", "mul", "div", "expand", "clone"}
+# Ops that take what torch.expand repeats, and those that do the same to all elements of it.
+TAKES_EXPANDED = {
+    *(
+        "add",
+        "sub",
+        "rsub",
+        "mul",
+        "div",
+        "expand",
+        "expand_as",
+        "where",
+        "masked_fill",
+        "gather",
+        "embedding",
+    ),
+    *(
+        "__and__",
+        "logical_and",
+        "bitwise_and",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "scaled_dot_product_attention",
+    ),
+}
+MAPS_EXPANDED = {
+    *(
+        "clone",
+        "_to_copy",
+        "to",
+        "type_as",
+        "contiguous",
+        "clamp",
+        "clamp_min",
+        "neg",
+        "reciprocal",
+        "sqrt",
+        "rsqrt",
+    ),
+    *("logical_not", "bitwise_not", "sum", "mean"),
+}
+TAKES_COMPARED = {"where", "_to_copy", "to"}
+TAKES_RANGE = {
+    *("unsqueeze", "view", "reshape", "slice", "clone", "_to_copy", "to", "type_as", "add", "sub", "expand"),
+    *("embedding", "index", "new_ones", "new_zeros", "new_full", "eq", "ne", "lt", "le", "gt", "ge"),
+}
 
 
 @dataclass(frozen=True)
@@ -146,15 +191,52 @@ class _Lowering:
         context.shapes = [_shape(f) for f in fakes if isinstance(f, torch.Tensor)]
         context.examples = [_example(f) for f in fakes if isinstance(f, torch.Tensor)]
         context.used = {n.args[1] for n in node.users if n.target is getitem and n.users}
+        context.op, context.dtypes = _op_name(node), [_dtype(a) for a in _all_arguments(node)]
+        context.result_dtype = next(f.dtype for f in fakes if isinstance(f, torch.Tensor))
         try:
             self._check(node, arguments, fakes[0])
-            result = HANDLERS[_op_name(node)](context, *arguments)
+            result = self._handle(arguments)
         except Unsupported as reason:
             problem = Problem(context.name, context.source, f"aten.{_op_name(node)}", str(reason))
             self.problems[problem] = None
             stand_ins = [Value(s, e) for s, e in zip(context.shapes, context.examples, strict=True)]
             result = stand_ins if isinstance(node.meta["val"], (list, tuple)) else stand_ins[0]
         self.results[node] = result
+
+    def _handle(self, arguments: list[Any]) -> Any:
+        context = self.context
+        base = context.op.split(".")[0]
+        if base not in TAKES_RANGE:
+            arguments = [self._whole(a) for a in arguments]
+        if base not in TAKES_COMPARED:
+            arguments = [
+                signs.choose(context, a, 1.0, 0.0) if isinstance(a, Compared) else a for a in arguments
+            ]
+        first = arguments[0] if arguments else None
+        if base not in MAPS_EXPANDED or not isinstance(first, Expanded):
+            return HANDLERS[context.op](context, *arguments)
+        # The op on what is repeated, then repeated itself.
+        shape, example = context.shapes[0], context.examples[0]
+        inner = first.value if isinstance(first.value, Value) else context.constant(first.value)
+        if inner.rank != len(first.shape):
+            inner = context.with_rank(inner, len(first.shape))
+        if base in ("sum", "mean"):
+            _not_repeated(first, inner, arguments[1])
+        if len(shape) == inner.rank:
+            context.shapes = [tuple(1 if s == 1 else d for s, d in zip(inner.shape, shape, strict=True))]
+            context.examples = [tuple(1 if s == 1 else d for s, d in zip(inner.shape, example, strict=True))]
+        else:
+            kept = [d for d in range(inner.rank) if d not in [a % inner.rank for a in arguments[1]]]
+            context.shapes, context.examples = (
+                [tuple(inner.shape[d] for d in kept)],
+                [tuple(inner.example[d] for d in kept)],
+            )
+        return Expanded(HANDLERS[context.op](context, inner, *arguments[1:]), shape)
+
+    def _whole(self, argument: Any) -> Any:
+        if isinstance(argument, (list, tuple)):
+            return [self._whole(a) for a in argument]
+        return self.context.materialize(argument) if isinstance(argument, Range) else argument
 
     def _check(self, node: torch.fx.Node, arguments: Sequence[Any], fake: Any) -> None:
         name = _op_name(node)
@@ -163,12 +245,15 @@ class _Lowering:
             raise Unsupported(
                 HINTS.get(base, "no equivalent in the file format; rewrite it with supported ops")
             )
-        if fake.dtype != torch.float32 and not (
-            name.startswith("quantized_decomposed.") or (fake.dtype == torch.bool and base in COMPARISONS)
-        ):
-            raise Unsupported(f"its result is {fake.dtype}; activations are float32, call model.float()")
+        if fake.dtype not in INPUT_DTYPES and not name.startswith("quantized_decomposed."):
+            raise Unsupported(
+                f"its result is {fake.dtype}; activations are float32, call model.float(), integers int64 or int32"
+            )
         if 0 in _example(fake):
             raise Unsupported("its result is empty; leave empty tensors out")
+        first = arguments[0] if arguments else None
+        if base in MAPS_EXPANDED and isinstance(first, Expanded):
+            return
         if base not in TAKES_EXPANDED and any(isinstance(a, Expanded) for a in arguments):
             raise Unsupported("expand is supported only where arithmetic broadcasts it")
 
@@ -189,7 +274,7 @@ class _Lowering:
         return (
             not symbolic
             and not random
-            and not any(isinstance(x, (Value, Expanded, Quantized, PerToken, Compared)) for x in flat)
+            and not any(isinstance(x, (Value, Expanded, Quantized, PerToken, Range, Compared)) for x in flat)
         )
 
     def _sizes(self, node: torch.fx.Node) -> list[Dim]:
@@ -220,9 +305,12 @@ class _Lowering:
             value = self.results[node]
             if isinstance(value, Constant):
                 value = self.context.constant(value)
-            if not isinstance(value, Value):
+            if isinstance(value, Range):
+                value = self.context.materialize(value)
+            if not isinstance(value, Value) or node.meta["val"].dtype != torch.float32:
                 raise ConvertError(
-                    f"output {name!r} is not a float32 tensor that the file format can compute"
+                    f"output {name!r} is not a float32 tensor that the file format can compute (expand is "
+                    "supported only where arithmetic broadcasts it)"
                 )
             if value in graph.inputs or value in graph.outputs:
                 copy = Value(value.shape, value.example)
@@ -230,6 +318,18 @@ class _Lowering:
                 value = self.context.emit("reshape", [value], {"dims": codes}, output=copy)
             value.name = name
             graph.outputs.append(value)
+
+
+def _not_repeated(x: Expanded, inner: Value, axes: Any) -> None:
+    if axes is None or any(inner.shape[a] != x.shape[a] for a in axes):
+        raise Unsupported(
+            "a sum over a dimension that torch.expand repeats is not supported; multiply instead"
+        )
+
+
+def _dtype(argument: Any) -> torch.dtype | None:
+    fake = argument.meta.get("val") if isinstance(argument, torch.fx.Node) else None
+    return fake.dtype if isinstance(fake, torch.Tensor) else None
 
 
 def _all_arguments(node: torch.fx.Node) -> list[Any]:

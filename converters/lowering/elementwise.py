@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from converters.lowering.registry import (
     Context,
     Expanded,
     Handler,
+    Range,
     Unsupported,
     lowers,
     need_constant,
@@ -127,6 +129,12 @@ def power(c: Context, x: object, exponent: float) -> Value:
     x = need_value(x)
     if exponent == 2:
         return square(c, x)
+    if exponent == 3:
+        return c.emit(
+            "binary",
+            [c.emit("binary", [x, x], {"fn": MUL}, output=Value(x.shape, x.example)), x],
+            {"fn": MUL},
+        )
     if exponent == 0.5:
         return unary(c, x, "sqrt")
     return scalar(c, POW, x, exponent)
@@ -138,27 +146,37 @@ def power_of(c: Context, base: float, x: object) -> Value:
 
 
 @lowers("add.Tensor", "add.Scalar")
-def add(c: Context, a: Any, b: Any, alpha: float = 1) -> Value:
+def add(c: Context, a: Any, b: Any, alpha: float = 1) -> Any:
+    if isinstance(a, Range):
+        if isinstance(b, int) and alpha == 1:
+            return replace(a, start=a.start + b)
+        a = c.materialize(a)
+    b = c.materialize(b) if isinstance(b, Range) else b
     return binary(c, ADD, a, _scaled(c, b, alpha))
 
 
 @lowers("sub.Tensor", "sub.Scalar")
-def sub(c: Context, a: Any, b: Any, alpha: float = 1) -> Value:
+def sub(c: Context, a: Any, b: Any, alpha: float = 1) -> Any:
+    if isinstance(a, Range):
+        if isinstance(b, int) and alpha == 1:
+            return replace(a, start=a.start - b)
+        a = c.materialize(a)
+    b = c.materialize(b) if isinstance(b, Range) else b
     return binary(c, SUB, a, _scaled(c, b, alpha))
 
 
 @lowers("rsub.Tensor", "rsub.Scalar")
-def rsub(c: Context, a: Any, b: Any, alpha: float = 1) -> Value:
+def rsub(c: Context, a: Any, b: Any, alpha: float = 1) -> Any:
     return binary(c, SUB, b, _scaled(c, a, alpha))
 
 
 @lowers("mul.Tensor", "mul.Scalar")
-def mul(c: Context, a: Any, b: Any) -> Value:
+def mul(c: Context, a: Any, b: Any) -> Any:
     return binary(c, MUL, a, b)
 
 
 @lowers("div.Tensor", "div.Scalar")
-def div(c: Context, a: Any, b: Any) -> Value:
+def div(c: Context, a: Any, b: Any) -> Any:
     return binary(c, DIV, a, b)
 
 
@@ -173,22 +191,28 @@ def _scaled(c: Context, x: Any, alpha: float) -> Any:
     return Constant(x.tensor * alpha) if isinstance(x, Constant) else x * alpha
 
 
-def binary(c: Context, fn: int, a: Any, b: Any) -> Value:
+def binary(c: Context, fn: int, a: Any, b: Any) -> Any:
     """a fn b where either may be a value, a repeated value, a constant or a number."""
+    a, b = (x.value if isinstance(x, Expanded) and isinstance(x.value, Constant) else x for x in (a, b))
     a, b = _number(a), _number(b)
-    if isinstance(a, float):
-        return scalar(c, fn, _full(c, b), a, reverse=True)
-    if isinstance(b, float):
-        return scalar(c, fn, _full(c, a), b)
+    if isinstance(a, float) or isinstance(b, float):
+        number, x = (a, b) if isinstance(a, float) else (b, a)
+        attrs: dict[str, Attr] = {"fn": fn, "reversed": int(isinstance(a, float)), "s": number}
+        if isinstance(x, Expanded) and isinstance(x.value, Value):
+            small = Value(x.value.shape, x.value.example)
+            return Expanded(c.emit("scalar", [x.value], attrs, output=small), c.shapes[0])
+        return c.emit("scalar", [_full(c, x)], attrs)
     by_channel = _channel_affine(c, fn, a, b)
     if by_channel is not None:
         return by_channel
     rank = len(c.shapes[0])
     a, b = (c.with_rank(_operand(c, x), rank) for x in (a, b))
-    if _broadcast(a.shape, b.shape) != c.shapes[0]:
-        raise Unsupported("expand to a size that no operand has is not supported")
-    attrs: dict[str, Attr] = {"fn": fn}
-    return c.emit("binary", [a, b], attrs)
+    attrs = {"fn": fn}
+    shape = _broadcast(a.shape, b.shape)
+    if shape == c.shapes[0]:
+        return c.emit("binary", [a, b], attrs)
+    example = tuple(max(sizes) for sizes in zip(a.example, b.example, strict=True))
+    return Expanded(c.emit("binary", [a, b], attrs, output=Value(shape, example)), c.shapes[0])
 
 
 def _number(x: Any) -> Any:
@@ -205,8 +229,7 @@ def _full(c: Context, x: object) -> Value:
 
 
 def _operand(c: Context, x: object) -> Value:
-    if isinstance(x, Expanded):
-        return x.value
+    x = x.value if isinstance(x, Expanded) else x
     return c.constant(x) if isinstance(x, Constant) else need_value(x)
 
 
@@ -220,7 +243,7 @@ def _channel_affine(c: Context, fn: int, a: Any, b: Any) -> Value | None:
         x, constant, constant_first = b, a, True
     else:
         x, constant, constant_first = a, b, False
-    if not isinstance(x, Value) or not isinstance(constant, Constant) or x.shape != c.shapes[0]:
+    if fn > DIV or not isinstance(x, Value) or not isinstance(constant, Constant) or x.shape != c.shapes[0]:
         return None
     sizes = (1,) * (x.rank - constant.tensor.dim()) + tuple(constant.tensor.shape)
     varying = [axis for axis, size in enumerate(sizes) if size != 1]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from converters.encodings import codebook
 from converters.graph import Attr, Role, Value
 from converters.lowering.registry import (
     Constant,
@@ -33,37 +32,12 @@ def linear(c: Context, x: object, weight: object, bias: object = None) -> Value:
     return c.emit("linear", [x], weights=weights, layout=x.rank - 1)
 
 
-@lowers("matmul.default", "mm.default")
-def matmul(c: Context, x: object, weight: object) -> Value:
-    if not isinstance(x, Value) or not isinstance(weight, Constant) or weight.tensor.dim() != 2:
-        raise Unsupported("only a product with a constant matrix on the right is supported, as in nn.Linear")
-    return linear(c, x, Constant(weight.tensor.t(), weight.name))
-
-
 @lowers("addmm.default")
 def addmm(c: Context, bias: object, x: object, weight: object, beta: float = 1, alpha: float = 1) -> Value:
     if beta != 1 or alpha != 1 or not isinstance(bias, Constant) or bias.tensor.dim() != 1:
         raise Unsupported("addmm is supported as nn.Linear uses it: constant bias vector, beta = alpha = 1")
     weight = need_constant(weight, "the weight")
     return linear(c, x, Constant(weight.tensor.t(), weight.name), bias)
-
-
-@lowers("embedding.default")
-def embedding(c: Context, weight: object, ids: object, *_: Any) -> Value:
-    ids = need_value(ids, "the index")
-    table = need_constant(weight, "the table")
-    if table.grid is not None and codebook.distinct(table.array) is None:
-        integers, scale = (
-            table.grid.integers,
-            Constant(torch.from_numpy(table.grid.scale), f"{table.name}.scale"),
-        )
-        weights = [
-            c.weight(Constant(table.tensor, table.name), "weight", "s8 depthwise", integers),
-            c.vector(scale, "scale"),
-        ]
-    else:
-        weights = [c.weight(table, "weight", "embedding", table.array)]
-    return c.emit("embedding", [ids], weights=weights, layout=ids.rank)
 
 
 @lowers("conv2d.default", "conv2d.padding")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from converters.encodings import codebook
 from converters.graph import (
     NONE,
     Activation,
@@ -54,10 +55,29 @@ class Constant:
 
 @dataclass(frozen=True)
 class Expanded:
-    """A value that torch.expand repeats; elementwise ops repeat it by themselves."""
+    """A value or constant that torch.expand repeats; elementwise ops repeat it by themselves."""
 
-    value: Value
+    value: Value | Constant
     shape: tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """start, start + step, ... along the one dimension of `shape` that is a dynamic size of an input."""
+
+    size: str
+    example: int
+    start: int
+    step: int
+    shape: tuple[Dim, ...]
+
+    @property
+    def axis(self) -> int:
+        return self.shape.index(self.size)
+
+    @property
+    def examples(self) -> tuple[int, ...]:
+        return tuple(self.example if isinstance(d, str) else d for d in self.shape)
 
 
 @dataclass(frozen=True)
@@ -110,8 +130,8 @@ def folds(*names: str) -> Callable[[H], H]:
 class Context:
     """The graph being built and the ATen op being lowered.
 
-    shapes, examples: of the op's outputs, symbolic and for the example inputs. used: which of several outputs
-    are read.
+    op: its name. shapes, examples: of its outputs, symbolic and for the example inputs. used: which of several
+    outputs are read. dtypes: of its arguments, None for those that are no tensors.
     """
 
     graph: Graph
@@ -121,7 +141,11 @@ class Context:
     shapes: list[tuple[Dim, ...]] = field(default_factory=list)
     examples: list[tuple[int, ...]] = field(default_factory=list)
     used: set[Any] = field(default_factory=set)
+    op: str = ""
+    dtypes: list[torch.dtype | None] = field(default_factory=list)
+    result_dtype: torch.dtype = torch.float32
     weights: dict[tuple[Constant, Role], Weight] = field(default_factory=dict)
+    ranges: dict[tuple[str, int, int], Value] = field(default_factory=dict)
 
     def emit(
         self,
@@ -170,6 +194,21 @@ class Context:
         shape = tuple(constant.tensor.shape)
         weight = self.weight(constant, "constant", "constant", constant.array.reshape(-1, 1))
         return self.emit("constant", [], {"dims": list(shape)}, [weight], output=Value(shape, shape))
+
+    def materialize(self, x: Range) -> Value:
+        """A range as a value; one op for all equal ones."""
+        key = x.size, x.start, x.step
+        if key not in self.ranges:
+            source = next((v for v in self.graph.inputs if x.size in v.shape), None)
+            if source is None:
+                raise Unsupported(f"a range of {x.size} numbers, which is not a size of an input")
+            attrs: dict[str, Attr] = {"axis": source.shape.index(x.size), "start": x.start, "step": x.step}
+            self.ranges[key] = self.emit("range", [source], attrs, output=Value((x.size,), (x.example,)))
+        return self.reshape(self.ranges[key], x.shape, x.examples)
+
+    def few_values(self, constant: Constant) -> bool:
+        """Whether a codebook holds all values of a constant."""
+        return codebook.distinct(constant.array) is not None
 
     def reshape(self, x: Value, shape: Sequence[Dim], example: Sequence[int]) -> Value:
         """x as `shape`; the same value if it has that shape already."""

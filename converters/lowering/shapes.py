@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
+
 from converters.graph import Dim, Value
-from converters.lowering.registry import Constant, Context, Expanded, Unsupported, lowers, need_value
+from converters.lowering import signs
+from converters.lowering.registry import (
+    Compared,
+    Constant,
+    Context,
+    Expanded,
+    Range,
+    Unsupported,
+    lowers,
+    need_value,
+)
+from converters.lowering.sequences import NE, constant_part
 
 TO_END = 2**31 - 1
 
@@ -19,10 +33,24 @@ TO_END = 2**31 - 1
     "dropout.default",
     "identity.default",
     "lift_fresh_copy.default",
-    "to.device",
 )
 def same(c: Context, x: object, *_: Any) -> Any:
-    """Ops that change nothing at inference; the driver has checked that the result is float32."""
+    """Ops that change nothing at inference."""
+    return x
+
+
+@lowers("_to_copy.default", "to.dtype", "to.dtype_layout", "to.device", "to.other", "type_as.default")
+def cast(c: Context, x: object, *_: Any) -> Any:
+    """Integers and booleans are f32 numbers here, so most casts change nothing."""
+    source, target = c.dtypes[0], c.result_dtype
+    if isinstance(x, Compared):
+        return signs.choose(c, x, 1.0, 0.0)
+    if source == target or isinstance(x, Range):
+        return x
+    if target == torch.bool:
+        return c.emit("scalar", [need_value(x)], {"fn": NE, "reversed": 0, "s": 0.0})
+    if source is not None and source.is_floating_point:
+        raise Unsupported("rounding a float to an integer is not supported")
     return x
 
 
@@ -44,7 +72,9 @@ def native_dropout(c: Context, x: object, p: float, train: bool | None) -> tuple
     "squeeze.dims",
     "unsqueeze.default",
 )
-def reshape(c: Context, x: object, *_: Any) -> Value:
+def reshape(c: Context, x: object, *_: Any) -> Value | Range:
+    if isinstance(x, Range):
+        return replace(x, shape=c.shapes[0])
     return c.reshape(need_value(x), c.shapes[0], c.examples[0])
 
 
@@ -73,16 +103,29 @@ def t(c: Context, x: object) -> Value:
     return permute(c, x, range(need_value(x).rank)[::-1])
 
 
-@lowers("expand.default")
+@lowers("expand.default", "expand_as.default")
 def expand(c: Context, x: object, *_: Any) -> Value | Expanded:
-    x = need_value(x)
-    return x if x.shape == c.shapes[0] else Expanded(x, c.shapes[0])
+    x = x.value if isinstance(x, Expanded) else c.materialize(x) if isinstance(x, Range) else x
+    if not isinstance(x, Constant):
+        x = need_value(x)
+        if x.shape == c.shapes[0]:
+            return x
+        x = c.with_rank(x, len(c.shapes[0]))
+    return Expanded(x, c.shapes[0])
 
 
 @lowers("slice.Tensor")
 def slice_(
     c: Context, x: object, dim: int = 0, start: Dim | None = None, end: Dim | None = None, step: int = 1
-) -> Value:
+) -> Any:
+    if isinstance(x, Constant):
+        if not isinstance(start or 0, int) or int(start or 0) < 0:
+            raise Unsupported("a slice start counted from the end of a dynamic dimension is not supported")
+        return constant_part(c, x, dim % x.tensor.dim(), int(start or 0), step)
+    if isinstance(x, Range):
+        if c.shapes[0] == x.shape:
+            return x
+        x = c.materialize(x)
     x = need_value(x)
     dim %= x.rank
     size = x.shape[dim]

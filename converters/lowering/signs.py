@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,32 +18,23 @@ from converters.lowering.registry import Compared, Constant, Context, Unsupporte
 COMPARISONS = {"ge": (False, False), "gt": (True, False), "lt": (False, True), "le": (True, True)}
 
 
-def _compare(strict: bool, turned: bool) -> Callable[[Context, object, Any], Compared]:
-    def handler(c: Context, x: object, other: Any) -> Compared:
-        x = need_value(x)
-        if isinstance(other, Value):
-            raise Unsupported("a comparison of two activations is not in the format; compare with a constant")
-        bound = np.asarray(other.array if isinstance(other, Constant) else other, np.float32)
-        if strict:
-            bound = np.asarray(np.nextafter(bound, np.float32(np.inf)))
-        return Compared(x, bound, turned)
-
-    return handler
+def compare(c: Context, name: str, x: Value, other: Any) -> Compared:
+    """x `name` other, a number or a constant."""
+    strict, turned = COMPARISONS[name]
+    bound = np.asarray(other.array if isinstance(other, Constant) else other, np.float32)
+    if strict:
+        bound = np.asarray(np.nextafter(bound, np.float32(np.inf)))
+    return Compared(x, bound, turned)
 
 
-for name, how in COMPARISONS.items():
-    lowers(f"{name}.Scalar", f"{name}.Tensor")(_compare(*how))
-
-
-def _number(x: Any) -> float:
+def number_of(x: Any) -> float | None:
     if isinstance(x, Constant) and x.tensor.numel() == 1:
         return float(x.tensor.item())
-    if not isinstance(x, (int, float)):
-        raise Unsupported("where chooses between two numbers, as the sign of a binary network does")
-    return float(x)
+    return float(x) if isinstance(x, (int, float)) else None
 
 
-def _choose(c: Context, condition: Compared, if_true: float, if_false: float) -> Value:
+def choose(c: Context, condition: Compared, if_true: float, if_false: float) -> Value:
+    """Of two numbers, by a comparison."""
     x, bound = condition.value, condition.bound
     high, low = (if_false, if_true) if condition.turned else (if_true, if_false)
     axis = x.rank - 1 if x.rank < 4 else 1
@@ -58,24 +48,11 @@ def _choose(c: Context, condition: Compared, if_true: float, if_false: float) ->
     return c.emit("sign", [x], {"high": high, "low": low}, weights, layout=axis)
 
 
-@lowers("where.Scalar", "where.self", "where.ScalarSelf", "where.ScalarOther")
-def where(c: Context, condition: object, if_true: Any, if_false: Any) -> Value:
-    if not isinstance(condition, Compared):
-        raise Unsupported("where needs a comparison of an activation with a constant")
-    return _choose(c, condition, _number(if_true), _number(if_false))
-
-
-@lowers("_to_copy.default", "to.dtype", "to.dtype_layout")
-def to_float(c: Context, x: object, *_: Any) -> object:
-    """A comparison as 1.0 and 0.0; of floats, which have one type, nothing."""
-    return _choose(c, x, 1.0, 0.0) if isinstance(x, Compared) else x
-
-
 @lowers("sign.default")
 def sign(c: Context, x: object) -> Value:
     """The sign of 0 is 0: half the sum of two signs that disagree there."""
     x = need_value(x)
-    up, down = (_choose(c, _compare(strict, False)(c, x, 0.0), 1.0, -1.0) for strict in (False, True))
+    up, down = (choose(c, compare(c, name, x, 0.0), 1.0, -1.0) for name in ("ge", "gt"))
     c.graph.warnings.append(
         f"{c.name}: torch.sign(0) is 0, which a bit cannot be, so what follows is computed in float; "
         "torch.where(x >= 0, 1.0, -1.0) can be computed on bits"

@@ -293,6 +293,37 @@ struct CellArgs {
 };
 using CellFn = void (*)(const CellArgs&);
 
+// Every column normalized: y[c] = (x[c] - mean)/sqrt(variance + eps)*gain[c] + shift[c] over the channels c; of rms the
+// mean is 0. y may be x. Reads and writes nothing else.
+struct NormArgs {
+  const float* x;
+  ptrdiff_t x_stride;  // floats between channels
+  float* y;
+  ptrdiff_t y_stride;
+  int64_t channels;
+  int64_t cols;
+  const float* gain;   // [channels]
+  const float* shift;  // [channels]
+  float eps;
+  bool rms;
+};
+using NormFn = void (*)(const NormArgs&);
+
+// A block of rows of the softmax of columns: x becomes exp(x + bias - max), where max and sum run over all blocks so
+// far, and factor is what the blocks before this one must be multiplied by. A column of -inf only gives 0.
+struct SoftmaxArgs {
+  float* x;
+  ptrdiff_t stride;
+  int rows;
+  int cols;           // a multiple of 16
+  const float* bias;  // one per row, or null
+  float* max;         // [cols]
+  float* sum;         // [cols]
+  float* factor;      // [cols]
+  bool first;         // no block before it: max and sum start here
+};
+using SoftmaxFn = void (*)(const SoftmaxArgs&);
+
 // *y = the sum of rows of columns. Reads nothing else.
 struct SumArgs {
   const float* x;

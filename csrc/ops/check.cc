@@ -38,7 +38,13 @@ const char* const kNames[] = {"?",
                               "signs",
                               "blinear",
                               "bconv2d",
-                              "recurrent"};
+                              "recurrent",
+                              "norm",
+                              "attention",
+                              "product",
+                              "where",
+                              "range",
+                              "cumsum"};
 
 constexpr int kAny = -1;
 
@@ -52,7 +58,8 @@ const Signature kSignatures[] = {
     {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, kAny}, {1, 1, 0, 0, 2},   {1, 1, 0, 0, 6}, {0, 0, 1, 1, kAny},
     {1, 1, 0, 0, 2},    {1, 1, 0, 0, 0},    {1, 2, 4, 4, 3},    {1, 2, 4, 4, 13},  {2, 2, 0, 0, 4}, {1, 1, 0, 0, 3},
     {1, 1, 0, 0, 64},   {1, 1, 4, 4, 3},    {1, 1, 1, 2, 0},    {1, 1, 0, 1, 0},   {1, 1, 0, 0, 0}, {1, 2, 2, 3, 4},
-    {1, 2, 2, 3, 15},   {1, 3, 1, 2, 3}};
+    {1, 2, 2, 3, 15},   {1, 3, 1, 2, 3},    {1, 1, 2, 2, 2},    {3, 4, 0, 0, 5},   {2, 2, 0, 0, 0}, {3, 3, 0, 0, 0},
+    {1, 1, 0, 0, 3},    {1, 1, 0, 0, 1}};
 
 class OpCheck {
  public:
@@ -76,7 +83,8 @@ class OpCheck {
     if (s_.outputs.size() != 1) return error("must have one output");
     if (sig.attrs != kAny && static_cast<int>(s_.attr_count) != sig.attrs) return error("wrong number of attributes");
     const bool free_rank = s_.kind == OpKind::kReshape || s_.kind == OpKind::kPermute || s_.kind == OpKind::kConstant ||
-                           s_.kind == OpKind::kReduce || s_.kind == OpKind::kEmbedding;
+                           s_.kind == OpKind::kReduce || s_.kind == OpKind::kEmbedding || s_.kind == OpKind::kRange ||
+                           s_.kind == OpKind::kProduct || s_.kind == OpKind::kWhere;
     if (!free_rank && (out_rank_ != rank_ || out_axis_ != axis_)) return error("changes the rank or the channel axis");
     PYRT_RETURN_IF_ERROR(types());
     return attributes();
@@ -157,9 +165,12 @@ class OpCheck {
       case OpKind::kBinary:
         if (in_rank_[0] != in_rank_[1] || in_axis_[0] != in_axis_[1])
           return error("inputs of different rank or channel axis");
-        return s_.attrs[0] <= 3 && act_ok(1) ? Status() : error("unknown function or activation");
+        return (s_.attrs[0] <= 3 || compares(s_.attrs[0])) && act_ok(1) ? Status()
+                                                                        : error("unknown function or activation");
       case OpKind::kScalar:
-        return s_.attrs[0] <= 4 && s_.attrs[1] <= 1 && act_ok(3) ? Status() : error("unknown function or activation");
+        return (s_.attrs[0] <= 4 || compares(s_.attrs[0])) && s_.attrs[1] <= 1 && act_ok(3)
+                   ? Status()
+                   : error("unknown function or activation");
       case OpKind::kAffine:
         for (const Weights* w : s_.weights) {
           if (!w->vector_of(w->rows)) return error("scale and shift must be f32 vectors");
@@ -209,6 +220,23 @@ class OpCheck {
       }
       case OpKind::kConstant: return constant();
       case OpKind::kEmbedding: return embedding();
+      case OpKind::kNorm:
+        if (!s_.weights[0]->vector_of(s_.weights[0]->rows) || !s_.weights[1]->vector_of(s_.weights[0]->rows)) {
+          return error("gain and shift must be f32 vectors of one length");
+        }
+        return axis_ >= 0 && s_.attrs[0] <= 1 && f32(1) >= 0 && f32(1) <= 1 ? Status()
+                                                                            : error("attribute out of range");
+      case OpKind::kAttention: return attention();
+      case OpKind::kProduct:
+        if (rank_ < 2 || in_rank_[1] != rank_ || out_rank_ != rank_) return error("inputs of different rank");
+        return in_axis_[1] == rank_ - 2 && out_axis_ == rank_ - 2 ? Status() : error("wrong channel axis");
+      case OpKind::kWhere:
+        return in_rank_[1] == rank_ && in_rank_[2] == rank_ && out_rank_ == rank_ ? Status()
+                                                                                  : error("inputs of different rank");
+      case OpKind::kRange:
+        return is_axis(i32(0)) && out_rank_ == 1 && all_in(1, 3, -kMaxSize, kMaxSize) ? Status()
+                                                                                      : error("attribute out of range");
+      case OpKind::kCumsum: return is_axis(i32(0)) ? Status() : error("axis out of range");
       case OpKind::kQuantize: return range(0);
       case OpKind::kDequantize:
       case OpKind::kQTable: return {};
@@ -422,6 +450,20 @@ class OpCheck {
     return {};
   }
 
+  // The functions of binary and scalar that give 0 or 1.
+  static bool compares(uint32_t fn) { return fn >= 5 && fn <= 10; }
+
+  Status attention() const {
+    for (int i = 0; i < 3; ++i) {
+      if (in_rank_[static_cast<size_t>(i)] != 3 || in_axis_[static_cast<size_t>(i)] != 2) {
+        return error("queries, keys and values have rank 3, their channel axis is the last");
+      }
+    }
+    if (in_.size() > 3 && in_rank_[3] != 4) return error("the mask has rank 4");
+    const bool ok = std::isfinite(f32(0)) && all_in(1, 3, 1, 1 << 16) && i32(1) % i32(2) == 0 && all_in(3, 5, 0, 1);
+    return ok ? Status() : error("attribute out of range");
+  }
+
   Status embedding() const {
     const Weights& w = *s_.weights[0];
     if (out_rank_ != rank_ + 1 || out_axis_ != rank_) return error("its output has one more dimension, the channels");
@@ -482,6 +524,12 @@ std::unique_ptr<Op> make_op(const OpSpec& spec) {
     case OpKind::kInterpolate: return make_interpolate(spec);
     case OpKind::kEmbedding: return make_embedding(spec);
     case OpKind::kRecurrent: return make_recurrent(spec);
+    case OpKind::kNorm: return make_norm(spec);
+    case OpKind::kAttention:
+    case OpKind::kProduct: return make_attention(spec);
+    case OpKind::kWhere:
+    case OpKind::kRange:
+    case OpKind::kCumsum: return make_indices(spec);
     case OpKind::kUnary:
     case OpKind::kBinary:
     case OpKind::kScalar:

@@ -48,6 +48,20 @@ class AffineOp : public Op {
   Activation act_;
 };
 
+constexpr uint32_t kFirstComparison = 5;
+
+// a fn b as 1 or 0; the codes are those of the format.
+bool compare(uint32_t fn, float a, float b) {
+  switch (fn) {
+    case 5: return a == b;
+    case 6: return a != b;
+    case 7: return a < b;
+    case 8: return a <= b;
+    case 9: return a > b;
+    default: return a >= b;
+  }
+}
+
 class BinaryOpImpl : public Op {
  public:
   explicit BinaryOpImpl(const OpSpec& spec) : Op(spec) {
@@ -73,6 +87,7 @@ class BinaryOpImpl : public Op {
     for (Node* x : in) {
       if (x->same_dims(*out)) layout->share_grid(x, out);
     }
+    if (compares()) return;
     flat_ = in[0]->same_dims(*out) && in[1]->same_dims(*out);
     // A factor per channel of one image (squeeze and excitation): the whole plane is one row.
     const Node& b = *in[1];
@@ -105,6 +120,8 @@ class BinaryOpImpl : public Op {
   }
 
  private:
+  bool compares() const { return static_cast<uint32_t>(fn_) >= kFirstComparison; }
+
   // Row by row: the innermost column dimension is one call, the others are loops.
   void broadcast(const RunContext& ctx, int64_t begin, int64_t end) const {
     if (out->mask) out->clear(begin, end);
@@ -131,7 +148,14 @@ class BinaryOpImpl : public Op {
     for (;;) {
       int64_t a = 0, b = 0, y = 0;
       for (int d = 0; d < out->rank; ++d) a += at[d] * sa[d], b += at[d] * sb[d], y += at[d] * sy[d];
-      ctx.kernels->binary_f32({in[0]->data + a, in[1]->data + b, out->data + y, n, a_step, b_step, fn_, act_, nullptr});
+      const float *pa = in[0]->data + a, *pb = in[1]->data + b;
+      float* py = out->data + y;
+      if (compares()) {
+        for (int64_t i = 0; i < n; ++i) py[i] = compare(static_cast<uint32_t>(fn_), pa[i * a_step], pb[i * b_step]);
+        ctx.kernels->affine_f32({py, py, n, 1.0f, 0.0f, act_, nullptr});
+      } else {
+        ctx.kernels->binary_f32({pa, pb, py, n, a_step, b_step, fn_, act_, nullptr});
+      }
       int d = out->rank - 1;
       for (; d >= 0; --d) {
         if (++at[d] < to[d]) break;
@@ -174,6 +198,13 @@ class ScalarOp : public Op {
         float* y = out->row(c);
         if (fn_ == kPow) {
           for (int64_t i = 0; i < out->written; ++i) y[i] = reversed_ ? std::pow(value_, a[i]) : std::pow(a[i], value_);
+          ctx.kernels->affine_f32({y, y, out->written, 1.0f, 0.0f, act_, out->mask});
+          continue;
+        }
+        if (fn_ >= kFirstComparison) {
+          for (int64_t i = 0; i < out->written; ++i) {
+            y[i] = reversed_ ? compare(fn_, value_, a[i]) : compare(fn_, a[i], value_);
+          }
           ctx.kernels->affine_f32({y, y, out->written, 1.0f, 0.0f, act_, out->mask});
           continue;
         }

@@ -50,6 +50,12 @@ enum class OpKind : uint32_t {
   kBLinear,
   kBConv2d,
   kRecurrent,
+  kNorm,
+  kAttention,
+  kProduct,
+  kWhere,
+  kRange,
+  kCumsum,
   kEnd
 };
 const char* op_kind_name(OpKind kind);
@@ -192,6 +198,9 @@ std::unique_ptr<Op> make_reduce(const OpSpec& spec);       // reduce, softmax
 std::unique_ptr<Op> make_interpolate(const OpSpec& spec);
 std::unique_ptr<Op> make_embedding(const OpSpec& spec);
 std::unique_ptr<Op> make_recurrent(const OpSpec& spec);
+std::unique_ptr<Op> make_norm(const OpSpec& spec);
+std::unique_ptr<Op> make_attention(const OpSpec& spec);  // attention, product
+std::unique_ptr<Op> make_indices(const OpSpec& spec);    // where, range, cumsum
 std::unique_ptr<Op> make_qmatmul(const OpSpec& spec);    // qlinear, qconv2d
 std::unique_ptr<Op> make_quantized(const OpSpec& spec);  // quantize, dequantize, qadd, qmean, qtable
 std::unique_ptr<Op> make_bytes(const OpSpec& spec);    // concat, slice, reshape, permute, pad, max pool of u8 and bits

@@ -1,5 +1,6 @@
 // Holds one kernel against an oracle: kernel_test --list prints the kernels, kernel_test NAME sweeps one.
 // Exit code 0: right; 1: wrong; 77: this processor cannot run it.
+#include "attention.h"
 #include "bits.h"
 #include "decoding.h"
 #include "integers.h"
@@ -50,6 +51,8 @@ const Family kFamilies[] = {
     {"gru_f32", [](void (*k)()) { test_cell(cast<pyrt::CellFn>(k), false); }},
     {"sum_f32", [](void (*k)()) { test_sum(cast<pyrt::SumFn>(k)); }},
     {"transpose_f32", [](void (*k)()) { test_transpose(cast<pyrt::TransposeFn>(k)); }},
+    {"norm_f32", [](void (*k)()) { test_norm(cast<pyrt::NormFn>(k)); }},
+    {"softmax_f32", [](void (*k)()) { test_softmax(cast<pyrt::SoftmaxFn>(k)); }},
     {"expand_cols_u8", [](void (*k)()) { test_expand_cols<uint8_t>(cast<pyrt::ExpandColsFn>(k)); }},
     {"expand_cols_u16", [](void (*k)()) { test_expand_cols<uint16_t>(cast<pyrt::ExpandColsFn>(k)); }},
     {"expand_index_f32", [](void (*k)()) { test_expand_index(cast<pyrt::ExpandIndexFn>(k)); }},

@@ -817,6 +817,49 @@ def lookups() -> None:
         out=out,
         **with_vectors(5, 5),
     )
+    norm, attention = "OPS: norm the_op: ", "OPS: attention the_op: "
+    op("norm_vectors", norm + "gain and shift must be", "norm", (1, 4), 0, 1e-5, **with_vectors(4, 3))
+    op("norm_eps", norm + "attribute out of range", "norm", (1, 4), 0, -1.0, **with_vectors(4, 4))
+    op("norm_channels", "layer the_op: has 5 channels", "norm", (1, 4), 0, 1e-5, **with_vectors(5, 5))
+    words = (1.0, 2, 2, 0, 0)
+    op("attention_rank", attention + "queries, keys and values have", "attention", (1, 4), *words, inputs=3)
+    for i, bad in enumerate((float("inf"), 0, 0, 2, 2)):
+        wrong = [*words[:i], bad, *words[i + 1 :]]
+        op(
+            f"attention_attr_{i}",
+            attention + "attribute out",
+            "attention",
+            (1, 3, 4),
+            *wrong,
+            inputs=3,
+            axis=2,
+        )
+    op("attention_kv", attention + "attribute out", "attention", (1, 3, 6), 1.0, 2, 3, 0, 0, inputs=3, axis=2)
+    op(
+        "attention_heads",
+        "layer the_op: the channels are not heads",
+        "attention",
+        (1, 3, 5),
+        *words,
+        inputs=3,
+        axis=2,
+    )
+    op("attention_mask", attention + "the mask has rank 4", "attention", (1, 3, 4), *words, inputs=4, axis=2)
+    op("product_axis", "OPS: product the_op: wrong channel axis", "product", (3, 4), inputs=2)
+    op(
+        "product_fit",
+        "layer the_op: cannot multiply 4 columns by 3 rows",
+        "product",
+        (3, 4),
+        inputs=2,
+        axis=0,
+    )
+    op("where_rank", "OPS: where the_op: inputs of different rank", "where", (3, 4), inputs=3, out=(3, 2))
+    op("range_axis", "OPS: range the_op: attribute out", "range", (3, 4), 2, 0, 1, out=(1, 0))
+    op("range_rank", "OPS: range the_op: attribute out", "range", (3, 4), 1, 0, 1)
+    op("range_start", "OPS: range the_op: attribute out", "range", (3, 4), 1, 2**31 - 1, 1, out=(1, 0))
+    op("cumsum_axis", "OPS: cumsum the_op: axis out", "cumsum", (3, 4), 2)
+    op("compare_11", "OPS: binary the_op: unknown function", "binary", (3, 4), 11, *NO_ACT, inputs=2)
     file = Pyrt()
     table = file.add_tensor(
         "w", 6, 8, ("BOOK", bytes(8), 32), ("INDEX", huffman([1, 1], [[0, 1] * 16, [1] * 16]), 1)
