@@ -24,6 +24,13 @@ from converters.compress.integers import FakeQuantize, RowGrid
 from converters.compress.pipeline import deep_compression
 from converters.compress.product import ProductCodebook, product_quantize
 from converters.compress.prune import Mask, adopt_masks, cubic_sparsity, prune, sparsity_of
+from converters.compress.quant_noise import (
+    QuantNoise,
+    iterative_product_quantize,
+    quant_noise,
+    remove_quant_noise,
+    share_layers,
+)
 from converters.compress.quantize import quantize
 from converters.compress.weights import GroupGrid, quantize_weights
 
@@ -36,8 +43,9 @@ __all__ = [
     "Half",
     "Mask",
     "ProductCodebook",
-    "RoundTokens",
+    "QuantNoise",
     "RPReLU",
+    "RoundTokens",
     "RowGrid",
     "SharedWeights",
     "Sign",
@@ -49,10 +57,14 @@ __all__ = [
     "cubic_sparsity",
     "deep_compression",
     "half",
+    "iterative_product_quantize",
     "product_quantize",
     "prune",
+    "quant_noise",
     "quantize",
     "quantize_dynamic",
     "quantize_weights",
+    "remove_quant_noise",
+    "share_layers",
     "sparsity_of",
 ]

@@ -190,7 +190,11 @@ def _depthwise(layer: nn.Module) -> bool:
 
 
 def _quantize(layer: nn.Module, block: int, codewords: int, int8: bool, seed: int) -> None:
-    weight = weight_of(layer)
+    replace_parametrizations(layer, fit_codewords(weight_of(layer), block, codewords, int8, seed))
+
+
+def fit_codewords(weight: Tensor, block: int, codewords: int, int8: bool, seed: int) -> ProductCodebook:
+    """The parametrization of k-means for `weight`; its `right_inverse` gives the codebook."""
     blocks = weight.reshape(-1, block).float().cpu().numpy()
     used = blocks.any(1)
     with_zero = not used.all()
@@ -198,7 +202,7 @@ def _quantize(layer: nn.Module, block: int, codewords: int, int8: bool, seed: in
     index = np.zeros(len(blocks), np.uint8)
     index[used] = labels + with_zero
     at = torch.from_numpy(index).to(weight.device)
-    replace_parametrizations(layer, ProductCodebook(at, weight.shape, size, block, bool(with_zero), int8))
+    return ProductCodebook(at, weight.shape, size, block, bool(with_zero), int8)
 
 
 def _kmeans(blocks: Blocks, k: int, seed: int) -> tuple[npt.NDArray[np.intp], int]:
