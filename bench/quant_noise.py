@@ -3,8 +3,8 @@
 python bench/quant_noise.py [--data digits|mnist] [--seeds N] [--json FILE]
 
 A net is trained several times from the same initial weights and batches, without noise and with noise of each
-kind. Then all are quantized to the same size. Means over seeds, in percent of the test images; `gain` is the mean
-of the differences to the net without noise, seed by seed, and `+-` its standard error.
+kind. Then all are quantized to the same size. Means over seeds, in percent of the test images; `gain` is the
+mean of the differences to the net without noise, seed by seed, and `+-` its standard error.
 """
 
 # ruff: noqa: E402
