@@ -51,6 +51,13 @@ struct Tile {
         for (int c = 0; c < C; ++c) acc[r][c] = _mm256_setzero_si256();
       const uint8_t* w = a.w + static_cast<ptrdiff_t>(k0) * 4 * kBitPanel;
       for (int k = k0; k < k1; ++k, w += 4 * kBitPanel) {
+        if (C == 1) {  // weights that are read once; the hardware does not look past a 4 KB page
+#pragma GCC unroll 2
+          for (int r = 0; r < R; ++r) {
+            __builtin_prefetch(w + r * a.panel_bytes + 4096);
+            __builtin_prefetch(w + r * a.panel_bytes + 4096 + 64);
+          }
+        }
         const auto* x = reinterpret_cast<const uint8_t*>(a.x + a.off[k] + col);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i) {

@@ -33,6 +33,13 @@ struct Tile {
         for (int c = 0; c < C; ++c) acc[r][c] = _mm512_setzero_si512();
       const uint8_t* w = a.w + static_cast<ptrdiff_t>(k0) * 4 * kBitPanel;
       for (int k = k0; k < k1; ++k, w += 4 * kBitPanel) {
+        if (C == 1) {  // weights that are read once; the hardware does not look past a 4 KB page
+#pragma GCC unroll 2
+          for (int r = 0; r < R; ++r) {
+            __builtin_prefetch(w + r * a.panel_bytes + 4096);
+            __builtin_prefetch(w + r * a.panel_bytes + 4096 + 64);
+          }
+        }
         const uint32_t* x = a.x + a.off[k] + col;
         __m512i w0[R], w1[R];
 #pragma GCC unroll 2
