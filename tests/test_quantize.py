@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import converters
 import pyruntime
 from bench.nets import DenseNet121, MobileNetV3Small, ResNetCifar, SqueezeNetV1_1, randomize
-from converters.compress import FakeQuantize, RowGrid, quantize
+from converters.compress import FakeQuantize, RowGrid, quantize, quantize_within
 from converters.compress.observers import Histogram
 
 
@@ -284,3 +284,36 @@ def test_errors(module: nn.Module, options: dict[str, object], message: str) -> 
     calibration = options.pop("calibration", [torch.randn(2, 4)])
     with pytest.raises(ValueError, match=message):
         quantize(module, calibration, progress=False, **options)  # type: ignore[arg-type]
+
+
+def test_quantize_within_keeps_what_costs_most_in_float() -> None:
+    module = nn.Sequential(
+        nn.Linear(32, 32),
+        nn.ReLU(),
+        nn.Linear(32, 32),
+        nn.ReLU(),
+        nn.Linear(32, 32),
+        nn.ReLU(),
+        nn.Linear(32, 8),
+    )
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for layer in module[::2]:
+            nn.init.normal_(layer.weight, std=0.2)
+        module[4].weight[:, 0] = 60.0  # leaves the other weights of the row hardly a level
+        module[2].weight[0], module[2].bias[0] = 0.0, 0.001  # and is multiplied by nearly nothing
+    data = [torch.randn(64, 32) for _ in range(3)]
+    wanted = [module(x).detach() for x in data]
+
+    def signal_to_noise(found: nn.Module) -> float:
+        with torch.no_grad():
+            error = sum(float((found(x) - y).square().sum()) for x, y in zip(data, wanted, strict=True))
+        power = sum(float(y.square().sum()) for y in wanted)
+        return min(90.0, 10 * float(np.log10(power / max(error, 1e-12))))
+
+    mixed = quantize_within(module, data, signal_to_noise, 65.0, bias_correction=False, progress=False)
+    assert mixed.kept == ["4"] and next(iter(mixed.noise)) == "4"
+    assert mixed.score >= mixed.exact - 65 and mixed.exact == 90
+    assert quantize_within(module, data, signal_to_noise, 90.0, progress=False).kept == []
+    with pytest.raises(ValueError, match="no layer can be quantized within a drop of 1"):
+        quantize_within(module, data, signal_to_noise, 1.0, progress=False)

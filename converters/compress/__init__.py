@@ -21,6 +21,7 @@ from converters.compress.cluster import SharedWeights, cluster
 from converters.compress.dynamic import RoundTokens, quantize_dynamic
 from converters.compress.half import Half, half
 from converters.compress.integers import FakeQuantize, RowGrid
+from converters.compress.mixed import Mixed, layer_noise, quantize_within
 from converters.compress.pipeline import deep_compression
 from converters.compress.product import ProductCodebook, product_quantize
 from converters.compress.prune import Mask, adopt_masks, cubic_sparsity, prune, sparsity_of
@@ -42,6 +43,7 @@ __all__ = [
     "GroupGrid",
     "Half",
     "Mask",
+    "Mixed",
     "ProductCodebook",
     "QuantNoise",
     "RPReLU",
@@ -58,12 +60,14 @@ __all__ = [
     "deep_compression",
     "half",
     "iterative_product_quantize",
+    "layer_noise",
     "product_quantize",
     "prune",
     "quant_noise",
     "quantize",
     "quantize_dynamic",
     "quantize_weights",
+    "quantize_within",
     "remove_quant_noise",
     "share_layers",
     "sparsity_of",

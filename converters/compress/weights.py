@@ -71,9 +71,9 @@ def quantize_weights(
     a quarter of a bit. layers: names of the layers, all by default; those that `bits` names if it does.
 
     Activations stay float, so nothing is calibrated: the file is 4 or 7.5 times smaller, and where weights
-    are what takes time (one column: recurrent nets, a token at a time) it is as much faster. Convolutions, which
-    they slow down a little, are stored so with `convert(..., prefer="size")` only. The scales are those of the
-    least squared error.
+    are what takes time (one column: recurrent nets, a token at a time) it is as much faster. Convolutions,
+    which they slow down a little, are stored so with `convert(..., prefer="size")` only. The scales are
+    those of the least squared error.
 
     Raises ValueError that names the layer or the number that is wrong. Returns the module.
     """
