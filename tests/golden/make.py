@@ -19,6 +19,7 @@ import pyrt_reader  # noqa: E402
 
 import converters  # noqa: E402
 from converters import format  # noqa: E402
+from converters.compress import BinaryConv2d, BinaryLinear, Sign  # noqa: E402
 from converters.encodings import bcsr, csr, panels, rows, scaled  # noqa: E402
 from converters.encodings.stream import Encoded  # noqa: E402
 from converters.graph import NONE, RELU, Activation, Graph, Matrix, Op, Symbol, Value, Weight  # noqa: E402
@@ -243,7 +244,42 @@ def grids(path: Path) -> None:
     )
 
 
+class AllBits(nn.Module):
+    """Signs of a float layer; bits to bits with a stride, zero padding and batch norm; max pool; linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 40, 1)
+        self.b = BinaryConv2d(40, 70, 3, 2, 1, bias=False, sign=Sign(), scale="none")
+        self.norm = nn.BatchNorm2d(70, eps=0)
+        self.c = BinaryConv2d(70, 70, 3, padding=1, bias=False, sign=None, scale="none", pad_value=1)
+        self.d = BinaryLinear(70 * 4, 5, bias=False, sign=Sign(), scale="none")
+        set_weights(self)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.norm(self.b(self.a(x)))
+        signs = F.max_pool2d(torch.where(y >= 0, 1.0, -1.0), 2)
+        c = F.relu(self.c(signs)) + signs
+        return {"y": self.d(c.flatten(1)), "c": c}
+
+
+def set_weights(module: nn.Module) -> None:
+    """Eighths, of which sums are exact."""
+    rng = np.random.default_rng(1)
+    with torch.no_grad():
+        for name, tensor in sorted(module.state_dict().items()):
+            if tensor.is_floating_point():
+                low = 1 if "running_var" in name else -8
+                tensor.copy_(torch.from_numpy(rng.integers(low, 9, tuple(tensor.shape)) / 8))
+    module.norm.running_var.fill_(4)  # type: ignore[operator, union-attr]
+
+
+def bits(path: Path) -> None:
+    converters.convert(AllBits().eval(), torch.ones(2, 3, 8, 8), path, progress=False, dynamic_batch=False)
+
+
 GOLDEN = {
+    "bits": (bits, (2, 3, 8, 8)),
     "integers": (integers, (2, 6, 7, 9)),
     "linear": (linear, (3, 700)),
     "blocks": (blocks, (3, 700)),
