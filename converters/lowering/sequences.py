@@ -109,7 +109,7 @@ def matmul(c: Context, a: object, b: object) -> Value:
 @lowers("einsum.default")
 def einsum(c: Context, equation: str, operands: Sequence[Any], *_: Any) -> Value:
     """Two operands whose letters are batch (in both and in the result), summed, or free."""
-    terms, _, result = equation.replace(" ", "").partition("->")
+    terms, _arrow, result = equation.replace(" ", "").partition("->")
     letters = terms.split(",")
     if (
         len(letters) != 2

@@ -558,7 +558,7 @@ def ops() -> None:
     a, b = file.add_value("a", 2, 1, 1, [1, 4]), file.add_value("b", 2, 1, 1, [1, 3])
     file.add_op("binary", "the_op", [a, b], file.add_value("y", 2, 1, 2), (), (0, *NO_ACT))
     case("binary_broadcast", file.build(), "layer the_op: cannot broadcast 4 and 3 in dimension 1")
-    op("scalar_function", layer.format("scalar") + "unknown function", "scalar", (1, 4), 5, 0, 1.0, *NO_ACT)
+    op("scalar_function", layer.format("scalar") + "unknown function", "scalar", (1, 4), 11, 0, 1.0, *NO_ACT)
     op(
         "affine_lengths",
         layer.format("affine") + ".*one length",
