@@ -75,7 +75,8 @@ def quant_noise(
     kind: what a chosen block becomes. "int8", "int4": rounded to a grid per row; "product": its codeword, of
         a k-means of now (call again, say once an epoch, for another); "proxy": zero, a cheap stand-in for
         "product" that needs no k-means.
-    p: the probability of a block, 0 to 1: 0.05 to 0.2 for "product" and "proxy", up to 1 for integers.
+    p: the probability of a block, 0 to 1. The paper takes 0.05 to 0.1 for large transformers; small nets and
+        few codewords gain more from 0.4 (bench/quant_noise.py).
     block, layers: as product_quantize takes them. codewords, seed: of "product".
 
     Linear, conv2d and embedding layers. Calling it again replaces the noise. When training is done,
