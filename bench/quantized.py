@@ -6,7 +6,8 @@
 
 The engines take turns (bench/compare.py); a time is the median of all calls in ms. fp32 is the better of
 torch and onnxruntime; int8 of torch (static, eager, x86 backend) and onnxruntime (dynamic, and static QDQ
-with per-channel weights). "x fp32" and "x int8" are their times over ours. layer: our layer alone, without
+with per-channel weights). our q8, q4: weights alone in 8 and 4 bits, a scale for 64 columns, where there is
+one column. "x fp32" and "x int8" are their times over ours. layer: our layer alone, without
 copying and rounding input and output, as in a net; "its x" is the better int8 time over that. "x own": our
 fp32 time over our int8 time, of the layer alone where there is one. error: root mean square over that of the
 fp32 output, ours and the larger one of the others.
@@ -49,7 +50,7 @@ from tqdm import tqdm
 from bench import engines
 from bench.cases import DENSE, DEPTHWISE, PLANES, Case, whole_nets
 from bench.compare import alternate
-from converters.compress import FakeQuantize, quantize
+from converters.compress import FakeQuantize, quantize, quantize_weights
 
 PRODUCTS = tuple(shape for shape in DENSE if shape[0] != 300)
 NETS = {"ResNet20", "ResNet50", "MobileNetV1", "MobileNetV2"}
@@ -143,6 +144,11 @@ def measure(case: Case, threads: int, seconds: float, folder: Path) -> Row:
         }
         runs: Runs = {"torch": engines.torch_runs(module, 1)[0]}
         runs["torch int8"] = engines.torch_runs(torch_integers(chain, batches), 1)[0]
+    if isinstance(module, nn.Linear) and case.input_shape[0] == 1:
+        for bits in (8, 4):
+            weights = quantize_weights(copy.deepcopy(module), bits)
+            name = f"pyruntime q{bits}"
+            files[name] = engines.convert(weights, batches[0], folder / f"q{bits}.pyrt")
     runs["onnxruntime"] = engines.onnxruntime_runs(onnx, 1, threads)[0]
     for name, path in onnx_integers(onnx, batches, isinstance(module, nn.Linear)).items():
         runs[name] = engines.onnxruntime_runs(path, 1, threads)[0]
@@ -182,7 +188,18 @@ def best(row: Row, names: tuple[str, ...]) -> float:
 def table(rows: list[Row], threads: int) -> Table:
     out = Table(title=f"int8, median ms, {threads} thread(s)", title_justify="left")
     out.add_column("case")
-    for title in ("torch", "ort", "torch int8", "ort dynamic", "ort QDQ", "our fp32", "our int8", "layer"):
+    for title in (
+        "torch",
+        "ort",
+        "torch int8",
+        "ort dynamic",
+        "ort QDQ",
+        "our fp32",
+        "our int8",
+        "layer",
+        "our q8",
+        "our q4",
+    ):
         out.add_column(title, justify="right")
     for title in ("x fp32", "x int8", "its x", "x own", "error", "others", "bytes"):
         out.add_column(title, justify="right")
@@ -194,7 +211,8 @@ def table(rows: list[Row], threads: int) -> Table:
         fp32, int8 = (best(row, names) / ms["pyruntime int8"] for names in (FP32, INT8))
         alone = best(row, INT8) / mine
         ratios.setdefault(row["group"], []).append((fp32, int8, alone, own))
-        columns = (*FP32, *INT8, "pyruntime", "pyruntime int8", "pyruntime int8 layer")
+        mine_too = ("pyruntime", "pyruntime int8", "pyruntime int8 layer", "pyruntime q8", "pyruntime q4")
+        columns = (*FP32, *INT8, *mine_too)
         others = max(row["errors"][name] for name in INT8 if name in row["errors"])
         out.add_row(
             row["name"],
@@ -206,7 +224,7 @@ def table(rows: list[Row], threads: int) -> Table:
         )
     for group, found in ratios.items():
         means = [f"{geometric_mean(column):.2f}" for column in zip(*found, strict=True)]
-        out.add_row(f"[b]{group}: geometric mean", *[""] * 8, *means)
+        out.add_row(f"[b]{group}: geometric mean", *[""] * 10, *means)
     return out
 
 
