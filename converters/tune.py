@@ -32,6 +32,8 @@ WEIGHTS = {
     "panels+codebook+huffman": (0.0, 16),
     "panels+q8": (0.0, 0),
     "panels+q4": (0.0, 0),
+    "panels+product": (0.0, 0),
+    "panels+product+huffman": (0.0, 0),
     "csr+f32": (0.9, 0),
     "csr+f32+huffman": (0.9, 0),
     "csr+f16": (0.9, 0),
@@ -105,7 +107,7 @@ def measure(kind: str, taps: bool) -> dict[str, float]:
     }
 
 
-def write_as(module: nn.Module, x: torch.Tensor, kind: str, path: Path) -> int:
+def write_as(module: nn.Module, x: torch.Tensor, kind: str, path: Path, dynamic_batch: bool = False) -> int:
     """Writes a module with every weight that can be in encoding `kind`; returns their entries.
 
     Raises ValueError if there is none.
@@ -117,10 +119,10 @@ def write_as(module: nn.Module, x: torch.Tensor, kind: str, path: Path) -> int:
         found = choose_kind(weight, kind)
         if found is None:
             return choose(weight, "speed")
-        entries += found.encoded.entries
+        entries += found.encoded.stored
         return found
 
-    program, _ = capture.export(module.eval(), x, dynamic_batch=False, dynamic_shapes=None)
+    program, _ = capture.export(module.eval(), x, dynamic_batch=dynamic_batch, dynamic_shapes=None)
     graph = pipeline.lower_fused(program)
     _, tensors = pipeline.encode(graph, choice, progress=False)
     format.write(graph, tensors, path)
@@ -152,6 +154,10 @@ def _layers(kind: str, taps: bool) -> list[tuple[nn.Module, list[tuple[int, ...]
             if values:
                 index = (torch.rand(weight.shape) ** 2 * values).long()
                 weight.copy_(torch.linspace(-1, 1, values)[index.clamp(max=values - 1)] + 1e-3)
+            if "product" in kind:
+                # Three of four blocks are one codeword, so that Huffman coding has something to gain.
+                index = (torch.randint(1024, (weight.numel() // 8,)) - 768).clamp(min=0)
+                weight.copy_(torch.randn(256, 8)[index].view_as(weight))
             if "f16" in kind:
                 weight.copy_(weight.half())
             if kind in ("panels+q8", "panels+q4"):

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STREAMS"]
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
 ROWS, PANELS, CSR, BCSR = 1, 2, 3, 4
-F32, CODEBOOK, F16, S8, I32, S4, BITS, TERNARY, Q8, Q4 = range(1, 11)
+F32, CODEBOOK, F16, S8, I32, S4, BITS, TERNARY, Q8, Q4, PRODUCT = range(1, 12)
 VALUES, BOOK, INDEX, ROW_TABLE, COLS, SCALES = 1, 2, 3, 4, 5, 6
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
@@ -266,23 +266,31 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 4 and 1 <= values <= 10, where, "structure and values")
+        check(1 <= structure <= 4 and 1 <= values <= 11, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
         kinds = [ROW_TABLE, COLS] if structure in (CSR, BCSR) else []
         kinds += [SCALES] if values in (Q8, Q4) else []
-        kinds += [BOOK, INDEX] if values == CODEBOOK else [VALUES]
+        kinds += [BOOK, INDEX] if values in (CODEBOOK, PRODUCT) else [VALUES]
         mine = streams[first : first + count]
         check([s.kind for s in mine] == kinds, where, "stream order")
         stored = rows * cols
         if values == S8:
             check(structure != CSR and (structure == ROWS or cols % 4 == 0), where, "s8: fours of columns")
             stored = -(-rows // 4) * 4 * -(-cols // 4) * 4
+        if values == PRODUCT:
+            check(structure in (ROWS, PANELS) and entries > 0, where, "product: rows and panels")
+            height = rows if structure == ROWS else groups * -(-rows // groups // 16) * 16
+            size = height * cols // entries
+            check(2 <= size <= 64 and cols % size == 0, where, "product: weights of a codeword")
+            cols_of_entries, stored = cols // size, rows * cols // size
         check(values != S4 or (structure == PANELS and cols % 4 == 0), where, "s4: panels, fours of columns")
         check(values != I32 or structure == ROWS, where, "i32: rows only")
         coded = any(s.coding == HUFFMAN for s in mine)
-        in_chunks = structure == ROWS and values == CODEBOOK and coded and groups == 1 and panel_rows > 0
+        in_chunks = (
+            structure == ROWS and values in (CODEBOOK, PRODUCT) and coded and groups == 1 and panel_rows > 0
+        )
         check(structure != ROWS or (panel_rows == 0 and not coded) or in_chunks, where, "rows: chunks")
         check(structure != ROWS or entries == stored, where, "rows: entries")
         check(values not in (Q8, Q4) or structure == PANELS, where, "q8 and q4: panels")
@@ -293,7 +301,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
         elif structure == PANELS:
             check(panel_rows == 16, where, "panels have 16 rows")
             whole = {S4: 8, Q4: 8, Q8: 4}.get(values, 1)
-            stored = -(-cols // whole) * whole
+            stored = cols_of_entries if values == PRODUCT else -(-cols // whole) * whole
             check(entries == groups * -(-rows // groups // 16) * 16 * stored, where, "panels: entries")
         check(structure not in (CSR, BCSR) or panel_rows >= 1, where, "csr: rows per panel")
         if structure == BCSR:
@@ -373,6 +381,8 @@ def _check_layout(op: Op, values: list[Value]) -> None:
 def _decode(t: Tensor) -> np.ndarray:
     where = f"tensor {t.name}"
     starts = rows_of = None
+    if t.values == PRODUCT:
+        return _decode_codewords(t, where)
     if t.structure == BCSR:
         return _decode_blocks(t, where)
     if t.structure == CSR:
@@ -509,12 +519,43 @@ def _entry_values(t: Tensor, chunks: list[int], where: str) -> np.ndarray:
         check(stream.coding == RAW and stream.bits == 8 * size and stream.count == 0, where, "VALUES fields")
         check(stream.data.size == size * t.entries, where, "VALUES size")
         return stream.data.view(f"<f{size}").astype(np.float32)
-    book, index = t.streams[BOOK], t.streams[INDEX]
+    book = t.streams[BOOK]
     check(book.coding == RAW and book.bits == 32 and 1 <= book.count <= 256, where, "BOOK fields")
     check(book.data.size == 4 * book.count, where, "BOOK size")
+    return book.data.view("<f4")[_numbers(t, chunks, where)]
+
+
+def _decode_codewords(t: Tensor, where: str) -> np.ndarray:
+    """A weight whose entries are codewords of d weights."""
+    book = t.streams[BOOK]
+    height = t.rows if t.structure == ROWS else t.groups * -(-t.rows // t.groups // 16) * 16
+    size = height * t.cols // t.entries
+    head = 4 if book.bits == 8 else 0
+    check(book.coding == RAW and book.bits in (8, 16, 32) and 1 <= book.count <= 256, where, "BOOK fields")
+    check(book.data.size == head + book.bits // 8 * size * book.count, where, "BOOK size")
+    codewords = book.data[head:].view({8: "i1", 16: "<f2", 32: "<f4"}[book.bits]).astype(np.float32)
+    if head:
+        scale = book.data[:4].view("<f4")[0]
+        check(2.0**-100 <= scale <= 2.0**100, where, "BOOK scale")
+        codewords *= scale
+    cols = t.cols // size
+    if t.structure == ROWS:
+        chunks = [cols * min(t.panel_rows, t.rows - r) for r in range(0, t.rows, t.panel_rows or t.rows)]
+    else:
+        step = 256 // size
+        chunks = [16 * min(step, cols - k) for k in range(0, cols, step)] * (height // 16)
+    numbers = _numbers(t, chunks, where)
+    if t.structure == PANELS:
+        panels = numbers.reshape(t.groups, -1, cols, 16).transpose(0, 1, 3, 2)
+        numbers = panels.reshape(t.groups, -1, cols)[:, : t.rows // t.groups]
+    return codewords.reshape(-1, size)[numbers.reshape(t.rows, cols)].reshape(t.rows, t.cols)
+
+
+def _numbers(t: Tensor, chunks: Sequence[int], where: str) -> np.ndarray:
+    """The indices of a BOOK's entries."""
+    book, index = t.streams[BOOK], t.streams[INDEX]
     check(1 <= index.bits <= 8 and book.count <= 1 << index.bits, where, "INDEX bits")
     if index.coding == HUFFMAN:
-        check(t.structure != ROWS, where, "rows are never huffman coded")
         numbers = _huffman(index, chunks, where)
     else:
         bytes_used = -(-t.entries * index.bits // 8)
@@ -526,7 +567,7 @@ def _entry_values(t: Tensor, chunks: list[int], where: str) -> np.ndarray:
     check(
         numbers.size == t.entries and int(numbers.max(initial=0)) < book.count, where, "indices < book size"
     )
-    return book.data.view("<f4")[numbers]
+    return numbers
 
 
 def _huffman(stream: Stream, chunks: Sequence[int], where: str) -> np.ndarray:

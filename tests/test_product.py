@@ -9,10 +9,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `convert`")
 
+import pyrt_reader
+from test_format_writer import serialize
+from test_ops import ISAS, infer
 from torch import nn
 from torch.nn.utils import parametrize
 
+import converters
+import pyruntime
 from converters.compress import product_quantize
+from converters.encodings import product
 
 BLOCKS = {"table": 8, "conv": 9, "one": 8, "fc": 8}
 
@@ -125,3 +131,103 @@ def test_errors_name_the_layer_and_leave_the_module_as_it_was(net, call, message
     with pytest.raises(ValueError, match=message):
         call(net)
     assert not any(parametrize.is_parametrized(layer) for layer in net.values())
+
+
+# what convert makes of them
+
+
+class Layers(nn.Module):
+    """Every kind of layer on an input of its own, of batch n."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(48, 37)
+        self.long = nn.Linear(1536, 20)
+        self.conv = nn.Sequential(nn.Conv2d(16, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 3, 1))
+        self.grouped = nn.Conv2d(16, 40, 3, stride=2, groups=2)
+        self.one = nn.Conv2d(32, 40, 1)
+        self.table = nn.Embedding(300, 32)
+
+    def forward(self, *x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        layers = (self.linear, self.long, self.conv, self.grouped, self.one, self.table)
+        return tuple(layer(y) for layer, y in zip(layers, x, strict=True))
+
+    @staticmethod
+    def inputs(n: int) -> tuple[torch.Tensor, ...]:
+        floats = [torch.randn(n, *shape) for shape in ((48,), (1536,), (16, 9, 11), (16, 7, 8), (32, 4, 5))]
+        return (*floats, torch.randint(300, (n, 6)))
+
+
+FORMS = {
+    "f32": {"codewords": 64},
+    "s8": {"codewords": 64, "int8_centroids": True},
+    "7_bits": {"codewords": 100, "int8_centroids": True},
+    "huffman": {"codewords": 40},
+    "other_blocks": {
+        "codewords": 30,
+        "block": {"linear": 16, "long": 12, "table": 4, "one": 2, "conv.0": 18, "grouped": 9},
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_layers_equal_torch(form, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    module = Layers().eval()
+    product_quantize(module, **FORMS[form], progress=False)
+    if form == "huffman":  # uneven use of the codewords
+        with torch.no_grad():
+            for layer in (module.linear, module.long, module.conv[0], module.table):
+                index = layer.parametrizations.weight[0].index
+                index[torch.rand(index.shape) < 0.8] = 3
+    path = tmp_path / "layers.pyrt"
+    report = converters.convert(module, Layers.inputs(2), path, prefer="size", progress=False)
+    found = {tensor.name: tensor.encoding for tensor in report.layers}
+    assert all("+pq" in found[f"{name}.weight"] for name in ("linear", "long", "conv.0", "grouped", "table"))
+    if form == "huffman":
+        assert "huffman" in found["long.weight"] and "huffman" in found["table.weight"]
+    file = pyrt_reader.read(path)
+    for name, layer in {"linear": module.linear, "table": module.table, "grouped": module.grouped}.items():
+        expected = layer.weight.detach().numpy()
+        np.testing.assert_array_equal(file.tensor(f"{name}.weight"), expected.reshape(len(expected), -1))
+    for n in (1, 2, 3, 4, 9, 33):
+        x = Layers.inputs(n)
+        with torch.no_grad():
+            expected = module(*x)
+        for isa in ISAS:
+            if isa == "ref" and n > 4:
+                continue
+            monkeypatch.setenv("PYRUNTIME_ISA", isa)
+            with pyruntime.load(path, threads=2) as model:
+                y = infer(model, x)
+            for i, (got, wanted) in enumerate(zip(y, expected, strict=True)):
+                wanted = wanted.numpy()
+                np.testing.assert_allclose(
+                    got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max(), err_msg=f"{i}, {isa}, {n}"
+                )
+
+
+def test_books_of_codewords_are_stored_on_their_grid():
+    random = np.random.default_rng(0)
+    index = random.integers(0, 50, (64, 10))
+    steps = random.integers(-100, 101, (50, 8)).astype(np.float32)
+    for codewords, bits in (
+        (steps * np.float32(0.0123), 8),
+        (random.standard_normal((50, 8)).astype(np.float16).astype(np.float32), 16),
+        (random.standard_normal((50, 8)).astype(np.float32), 32),
+    ):
+        matrix = codewords[index].reshape(64, 80)
+        found = product.find(matrix)
+        assert found is not None
+        assert found.codewords.shape == (50, 8)
+        encoded = product.encode(matrix, 1, found, "panels", False)
+        assert encoded.streams[0].bits == bits
+        tensor = pyrt_reader.parse(serialize(encoded)).dense(0)
+        np.testing.assert_array_equal(tensor, matrix)
+
+
+def test_weights_of_no_codebook_are_left_alone():
+    random = np.random.default_rng(0)
+    assert product.find(random.standard_normal((64, 80)).astype(np.float32)) is None
+    blocks = random.standard_normal((300, 8)).astype(np.float32)
+    assert product.find(blocks[random.integers(0, 300, 640)].reshape(64, 80)) is None

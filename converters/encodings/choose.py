@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from converters.encodings import bcsr, bits, codebook, csr, integers, panels, rows, scaled
+from converters.encodings import bcsr, bits, codebook, csr, integers, panels, product, rows, scaled
 from converters.encodings.costs import costs
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
@@ -42,7 +42,8 @@ def scaling_spoils(matrix: Matrix) -> bool:
     """
     book = codebook.distinct(matrix)
     if book is None:
-        return codebook.fits_f16(matrix) or scaled.find(matrix) is not None
+        others = scaled.find(matrix) is not None or product.find(matrix) is not None
+        return codebook.fits_f16(matrix) or others
     nnz = np.count_nonzero(matrix)
     packed = 4 * book.size + nnz * codebook.index_bits(book.size) / 8
     return bool(packed < 0.75 * 4 * nnz)
@@ -87,7 +88,7 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
         tried = [way for way, time in zip(ways, times, strict=True) if time <= limit]
         why = f"fewest bytes within {SLACK:g}x of the least time"
     encoded = min((way.encode() for way in tried), key=lambda e: e.bytes)
-    time_ns = estimate_ns(encoded.kind, encoded.entries, weight)
+    time_ns = estimate_ns(encoded.kind, encoded.stored, weight)
     size, slower = encoded.bytes / (4 * dense.entries), time_ns / times[0]
     why = f"{why}: {size:.1%} of the bytes, {slower:.2f}x the time of plain f32"
     zeros = 1 - nnz / matrix.size
@@ -102,6 +103,12 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
 def _table(matrix: Matrix, prefer: Prefer, nnz: int) -> Choice:
     """An embedding table: a row is read in no time, but of a Huffman-coded one all of its chunk is decoded."""
     book = codebook.distinct(matrix)
+    codewords = product.find(matrix)
+    if codewords is not None and (book is None or codewords.bits < codebook.index_bits(book.size)):
+        encoded = product.encode(matrix, 1, codewords, "rows", prefer == "size")
+        return Choice(
+            encoded, nnz, None if book is None else book.size, 0.0, "rows of a table, read one by one"
+        )
     if book is None:
         kind: Values = "f16" if codebook.fits_f16(matrix) else "f32"
         return Choice(rows.encode(matrix, 1, kind), nnz, None, 0.0, "rows of a table, read one by one")
@@ -150,18 +157,23 @@ def _ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:
         if grid is not None:
             kind, size = f"panels+q{grid.bits}", scaled.entries(matrix, groups, grid.bits)
             ways.append(_Way(kind, size, partial(scaled.encode, matrix, groups, grid)))
+        found = product.find(matrix)
+        if found is not None:
+            coded = partial(product.encode, matrix, groups, found, "panels")
+            ways.append(_Way("panels+product", entries, partial(coded, False)))
+            ways.append(_Way("panels+product+huffman", entries, partial(coded, True)))
     if np.count_nonzero(matrix) > (1 - MIN_ZEROS) * ways[0].entries:
         return ways
     for delta_bits in (8, 16):
-        found = csr.collect(matrix, delta_bits)
-        nnz = found.values.size
-        few = book is not None and codebook.distinct(found.values) is not None
+        pattern = csr.collect(matrix, delta_bits)
+        nnz = pattern.values.size
+        few = book is not None and codebook.distinct(pattern.values) is not None
         for values in (*kinds, *(["codebook"] if few else [])):
-            encode = partial(csr.encode, matrix, groups, found, cast(Values, values))
+            encode = partial(csr.encode, matrix, groups, pattern, cast(Values, values))
             ways.append(_Way(f"csr+{values}", nnz, partial(encode, False)))
             if values == "codebook" or delta_bits == 8:
                 ways.append(_Way(f"csr+{values}+huffman", nnz, partial(encode, True)))
-        if found.fillers == 0:
+        if pattern.fillers == 0:
             break  # wider deltas would only cost bytes
     if weight.role == "matrix" and bcsr.fits(matrix, groups):
         ways += _block_ways(matrix, groups, kinds, book is not None)

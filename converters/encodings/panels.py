@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 
 from converters.encodings import codebook
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix
+
+T = TypeVar("T", bound=np.generic)
 
 PANEL_ROWS = 16
 CHUNK_COLUMNS = 256
@@ -18,20 +23,20 @@ def entries(matrix: Matrix, groups: int) -> int:
     return int(panels * PANEL_ROWS * matrix.shape[1])
 
 
-def arrange(matrix: Matrix, groups: int) -> Matrix:
-    """f32 [M, K] as [groups * panels, K, 16], short panels filled up with zeros."""
+def arrange(matrix: npt.NDArray[T], groups: int) -> npt.NDArray[T]:
+    """[M, K] as [groups * panels, K, 16], short panels filled up with zeros."""
     rows, cols = matrix.shape
     per_group = rows // groups
     panels = -(-per_group // PANEL_ROWS)
-    padded = np.zeros((groups, panels * PANEL_ROWS, cols), np.float32)
+    padded = np.zeros((groups, panels * PANEL_ROWS, cols), matrix.dtype)
     padded[:, :per_group] = matrix.reshape(groups, per_group, cols)
     split = padded.reshape(groups * panels, PANEL_ROWS, cols)
     return np.ascontiguousarray(split.transpose(0, 2, 1))
 
 
-def chunk_bounds(panels: int, cols: int) -> list[int]:
+def chunk_bounds(panels: int, cols: int, per_chunk: int = CHUNK_COLUMNS) -> list[int]:
     """Where the Huffman chunks of an INDEX stream start, in entries, and where the last one ends."""
-    starts = [(p * cols + k) * PANEL_ROWS for p in range(panels) for k in range(0, cols, CHUNK_COLUMNS)]
+    starts = [(p * cols + k) * PANEL_ROWS for p in range(panels) for k in range(0, cols, per_chunk)]
     return [*starts, panels * cols * PANEL_ROWS]
 
 

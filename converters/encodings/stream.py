@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS", "SCALES"]
 Coding = Literal["raw", "huffman"]
-Values = Literal["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "ternary", "q8", "q4"]
+Values = Literal["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "ternary", "q8", "q4", "product"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class Encoded:
     entries: int
     parameters: int
     streams: tuple[Stream, ...]
+    codeword: int = 1  # weights that an entry stands for; more than one in a product codebook
+
+    @property
+    def stored(self) -> int:
+        """Weights that are stored, padding included: what the cost table counts."""
+        return self.entries * self.codeword
 
     @property
     def bytes(self) -> int:
@@ -56,8 +62,8 @@ class Encoded:
     def encoding(self) -> str:
         """Its name, as the runtime has it: `dense+f32`, `csr8+codebook5+huffman`, `rows+f32`.
 
-        The numbers are the bits of a column delta and of an index; g64: every 64 columns share a scale;
-        huffman: at least one stream is coded.
+        The numbers are bits of a column delta and of an index, or weights of a codeword; g64: every 64
+        columns share a scale; huffman: at least one stream is coded.
         """
         bits = {stream.kind: str(stream.bits) for stream in self.streams}
         names = {"panels": "dense", "rows": "rows"}
@@ -66,6 +72,8 @@ class Encoded:
         shared = next((stream.count for stream in self.streams if stream.kind == "SCALES"), self.cols)
         if shared < self.cols:
             values += f"g{shared}"
+        if self.values == "product":
+            values = f"pq{self.codeword}"
         coded = any(stream.coding == "huffman" for stream in self.streams)
         return f"{structure}+{values}" + ("+huffman" if coded else "")
 

@@ -33,6 +33,11 @@ uint32_t panels_per_group(const Tensor& t) {
   return static_cast<uint32_t>(ceil_div(t.rows / t.groups, static_cast<int64_t>(panel_rows)));
 }
 
+// Of a panels tensor: the columns of a Huffman chunk, and the entries of a row. An entry of a product codebook stands
+// for several columns.
+uint32_t row_entries(const Tensor& t) { return t.cols / codeword_size(t); }
+uint32_t chunk_columns(const Tensor& t) { return kChunkColumns / codeword_size(t); }
+
 // The checks of one tensor; `where` names it in every error.
 class TensorCheck {
  public:
@@ -45,7 +50,7 @@ class TensorCheck {
     if (csr_) PYRT_RETURN_IF_ERROR(check_rows());
     if (csr_) PYRT_RETURN_IF_ERROR(check_cols());
     if (scaled()) PYRT_RETURN_IF_ERROR(check_scales());
-    if (t_.values != static_cast<uint16_t>(Values::kCodebook)) return check_plain();
+    if (!book_) return check_plain();
     PYRT_RETURN_IF_ERROR(check_book());
     return check_index();
   }
@@ -55,7 +60,7 @@ class TensorCheck {
 
   Status check_header() {
     if (t_.structure < 1 || t_.structure > 4) return error("unknown structure " + std::to_string(t_.structure));
-    if (t_.values < 1 || t_.values > 10) return error("unknown values code " + std::to_string(t_.values));
+    if (t_.values < 1 || t_.values > 11) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
     csr_ = is_sparse(t_);
@@ -68,7 +73,9 @@ class TensorCheck {
                            : t_.panel_rows != (panels ? bit_ ? kBitPanelRows : kPanelRows : 0)) {
       return error("wrong panel_rows " + std::to_string(t_.panel_rows));
     }
-    if (coded_rows && (t_.values != static_cast<uint16_t>(Values::kCodebook) || t_.groups != 1)) {
+    const bool product = t_.values == static_cast<uint16_t>(Values::kProduct);
+    book_ = product || t_.values == static_cast<uint16_t>(Values::kCodebook);
+    if (coded_rows && (!book_ || t_.groups != 1)) {
       return error("only ungrouped rows of a codebook come in chunks");
     }
     if (t_.rows / t_.groups % block_ != 0 || t_.panel_rows % block_ != 0 || t_.entries % block_ != 0) {
@@ -92,15 +99,23 @@ class TensorCheck {
     if (!checked_mul(stored_rows, round_up(t_.cols, columns), &stored) || stored > static_cast<int64_t>(kMaxSize)) {
       return error("rows x cols is too large");
     }
+    if (product) {
+      if (csr_) return error("a product codebook is for rows and panels");
+      const uint64_t size = t_.entries == 0 ? 0 : static_cast<uint64_t>(stored) / t_.entries;
+      if (size < 2 || size > kMaxCodeword || t_.cols % size != 0 ||
+          size * t_.entries != static_cast<uint64_t>(stored)) {
+        return error("an entry of a product codebook stands for 2 to 64 columns, which divide the tensor's");
+      }
+      stored /= static_cast<int64_t>(size);
+    }
     if (csr_ ? t_.entries > static_cast<uint64_t>(stored) : t_.entries != static_cast<uint64_t>(stored)) {
       return error("entries do not agree with rows x cols");
     }
     if (t_.parameters > kMaxSize) return error("parameter count out of range");
-    const bool book = t_.values == static_cast<uint16_t>(Values::kCodebook);
     std::vector<StreamKind> expected;
     if (csr_) expected = {StreamKind::kRows, StreamKind::kCols};
     if (scaled()) expected.push_back(StreamKind::kScales);
-    if (book) expected.insert(expected.end(), {StreamKind::kBook, StreamKind::kIndex});
+    if (book_) expected.insert(expected.end(), {StreamKind::kBook, StreamKind::kIndex});
     else expected.push_back(StreamKind::kValues);
     if (t_.stream_count != expected.size()) return error("wrong number of streams");
     for (uint32_t i = 0; i < t_.stream_count; ++i) {
@@ -245,9 +260,23 @@ class TensorCheck {
 
   Status check_book() {
     const Stream& s = stream(StreamKind::kBook);
+    if (t_.values == static_cast<uint16_t>(Values::kProduct)) return check_codewords(s);
     if (s.bits != 32 || s.count < 1 || s.count > 256 || s.size != uint64_t{s.count} * 4) {
       return error("BOOK: needs 1 to 256 f32 entries");
     }
+    return {};
+  }
+
+  Status check_codewords(const Stream& s) {
+    if (s.bits != 8 && s.bits != 16 && s.bits != 32) return error("BOOK: bits must be 8, 16 or 32");
+    const uint64_t head = s.bits == 8 ? sizeof(float) : 0;
+    if (s.count < 1 || s.count > 256 || s.size != head + uint64_t{s.count} * codeword_size(t_) * s.bits / 8) {
+      return error("BOOK: needs 1 to 256 codewords");
+    }
+    if (head == 0) return {};
+    float scale;
+    std::memcpy(&scale, file_.stream_data(s), sizeof scale);
+    if (!(scale >= kMinScale && scale <= kMaxScale)) return error("BOOK: the scale is out of range");
     return {};
   }
 
@@ -284,11 +313,11 @@ class TensorCheck {
       return s.kind == static_cast<uint8_t>(StreamKind::kIndex) ? n * block_ : n;
     }
     if (t_.structure == static_cast<uint16_t>(Structure::kRows)) {
-      return uint64_t{std::min(t_.panel_rows, t_.rows - chunk * t_.panel_rows)} * t_.cols;
+      return uint64_t{std::min(t_.panel_rows, t_.rows - chunk * t_.panel_rows)} * row_entries(t_);
     }
-    const uint32_t blocks = static_cast<uint32_t>(ceil_div(t_.cols, kChunkColumns));
-    const uint32_t column = chunk % blocks * kChunkColumns;
-    return uint64_t{std::min(kChunkColumns, t_.cols - column)} * kPanelRows;
+    const auto blocks = static_cast<uint32_t>(ceil_div(row_entries(t_), chunk_columns(t_)));
+    const uint32_t column = chunk % blocks * chunk_columns(t_);
+    return uint64_t{std::min(chunk_columns(t_), row_entries(t_) - column)} * kPanelRows;
   }
 
   template <class Check>
@@ -353,12 +382,20 @@ class TensorCheck {
   const File& file_;
   const Tensor& t_;
   std::string where_;
-  bool csr_ = false;  // or bcsr
-  bool bit_ = false;  // bits or ternary
+  bool csr_ = false;   // or bcsr
+  bool bit_ = false;   // bits or ternary
+  bool book_ = false;  // indices into a codebook or a product codebook
   uint32_t block_ = 1;
 };
 
 }  // namespace
+
+uint32_t codeword_size(const Tensor& t) {
+  if (t.values != static_cast<uint16_t>(Values::kProduct)) return 1;
+  const bool panels = t.structure == static_cast<uint16_t>(Structure::kPanels);
+  const uint64_t rows = panels ? uint64_t{t.groups} * panels_per_group(t) * kPanelRows : t.rows;
+  return static_cast<uint32_t>(rows * t.cols / t.entries);
+}
 
 uint64_t chunk_count(const Tensor& t) {
   if (t.structure == static_cast<uint16_t>(Structure::kRows)) {
@@ -366,7 +403,7 @@ uint64_t chunk_count(const Tensor& t) {
   }
   const uint64_t panels = uint64_t{t.groups} * panels_per_group(t);
   if (is_sparse(t)) return panels;
-  return panels * static_cast<uint64_t>(ceil_div(t.cols, kChunkColumns));
+  return panels * static_cast<uint64_t>(ceil_div(row_entries(t), chunk_columns(t)));
 }
 
 HuffmanStream parse_huffman(const Stream& stream, const uint8_t* bytes, uint32_t chunks) {

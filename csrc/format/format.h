@@ -95,8 +95,10 @@ enum class Values : uint16_t {
   kBits = 7,
   kTernary = 8,
   kQ8 = 9,
-  kQ4 = 10
+  kQ4 = 10,
+  kProduct = 11
 };
+constexpr uint32_t kMaxCodeword = 64;  // weights of a codeword of a product codebook
 // Scales keep their reciprocals and products in the range of f32.
 constexpr float kMinScale = 0x1p-100f;
 constexpr float kMaxScale = 0x1p100f;

@@ -77,6 +77,8 @@ class File {
 };
 
 // Number of Huffman chunks of a tensor.
+// Columns that an entry stands for: the weights of a codeword, or 1.
+uint32_t codeword_size(const Tensor& tensor);
 uint64_t chunk_count(const Tensor& t);
 
 // Checks what the streams of one tensor hold (format/check_tensor.cc).

@@ -358,6 +358,51 @@ struct ExpandIndexArgs {
 };
 using ExpandIndexFn = void (*)(const ExpandIndexArgs&);
 
+// Indices of a product codebook -> the weights of a panel: out[j*d + i][r] = book[index[j][r]*d + i], j < n, i < d,
+// r < 16.
+struct ExpandCodewordsArgs {
+  const uint8_t* index;  // [n][16]
+  int64_t n;
+  int d;              // weights of a codeword
+  const float* book;  // [codewords][d]
+  float* out;         // [n*d][16]
+};
+using ExpandCodewordsFn = void (*)(const ExpandCodewordsArgs&);
+
+// y[rows] = W x for one panel of a product codebook and a single contiguous column.
+struct CodewordDotArgs {
+  const uint8_t* index;  // [n][16]
+  int64_t n;
+  int d;  // a multiple of 4
+  const float* book;
+  const float* x;  // [n*d]
+  int rows;        // 1..16
+  float* y;
+  ptrdiff_t y_stride;
+  int col;  // 0..7, the column of y to write
+  Epilogue epilogue;
+};
+using CodewordDotFn = void (*)(const CodewordDotArgs&);
+
+// Packed indices -> bytes: out[i] = index_(first + i), i < n.
+struct UnpackIndexArgs {
+  const uint8_t* packed;  // may be read 8 bytes past the last index
+  uint64_t first;         // number of the first index, counted from `packed`
+  int bits;               // 1..8
+  int64_t n;
+  uint8_t* out;
+};
+using UnpackIndexFn = void (*)(const UnpackIndexArgs&);
+
+// out[i] = f32(in[i]) * scale, i < n.
+struct WidenS8Args {
+  const int8_t* in;
+  int64_t n;
+  float scale;
+  float* out;
+};
+using WidenS8Fn = void (*)(const WidenS8Args&);
+
 // f16 -> f32, exact: out[i] = in[i], i < n.
 struct WidenArgs {
   const uint16_t* in;

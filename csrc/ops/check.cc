@@ -264,8 +264,9 @@ class OpCheck {
 
   // Whether a product of floats can take the weight.
   Status floats(const Weights& w) const {
-    const bool known = w.values || w.halves || w.book || w.packed;
-    return known ? Status() : error("needs weights of f32, f16, a codebook, q8 or q4");
+    if (w.product() && w.structure != Weights::kPanels) return error("needs a product codebook in panels");
+    const bool known = w.values || w.halves || w.book || w.packed || w.product();
+    return known ? Status() : error("needs weights of f32, f16, a codebook, a product codebook, q8 or q4");
   }
 
   Status matmul() const {

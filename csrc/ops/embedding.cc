@@ -21,7 +21,7 @@ class EmbeddingOp : public Op {
 
   Status prepare(size_t* table_bytes, size_t* scratch_size) override {
     (void)table_bytes;
-    const auto bytes = static_cast<size_t>(kTokens * w_.cols) * sizeof(float) + symbol_bytes();
+    const size_t bytes = static_cast<size_t>(kTokens * w_.cols) * sizeof(float) + book_bytes() + symbol_bytes();
     *scratch_size = std::max(*scratch_size, bytes + 64);
     return {};
   }
@@ -34,7 +34,13 @@ class EmbeddingOp : public Op {
     const int64_t tokens = in[0]->elements(), blocks = ceil_div(tokens, kTokens);
     ctx.parallel(tokens * w_.cols * 8, [&](int part, int parts) {
       auto* rows = reinterpret_cast<float*>(ctx.thread_scratch(part));
-      Decoder decoder{reinterpret_cast<uint8_t*>(rows + kTokens * w_.cols), -1};
+      Decoder decoder{reinterpret_cast<uint8_t*>(rows + kTokens * w_.cols), -1, w_.book};
+      if (w_.product() && !w_.book) {
+        auto* book = reinterpret_cast<float*>(decoder.symbols);
+        decoder.symbols += book_bytes();
+        w_.widen_book(*ctx.kernels, book);
+        decoder.book = book;
+      }
       for (int64_t b = blocks * part / parts; b < blocks * (part + 1) / parts; ++b) {
         const int64_t first = b * kTokens, n = std::min(kTokens, tokens - first);
         for (int64_t i = 0; i < n; ++i) decode_row(ctx, id(first + i), &decoder, rows + i * w_.cols);
@@ -44,13 +50,21 @@ class EmbeddingOp : public Op {
   }
 
  private:
-  // The chunk of a Huffman-coded table that was decoded last.
+  // The chunk of a Huffman-coded table that was decoded last, and the widened codewords of a product codebook.
   struct Decoder {
     uint8_t* symbols;
     int64_t chunk;
+    const float* book;
   };
 
-  size_t symbol_bytes() const { return w_.book && !w_.index ? static_cast<size_t>(w_.panel_rows * w_.cols) + 64 : 0; }
+  int64_t row_entries() const { return w_.cols / w_.codeword; }
+  size_t book_bytes() const {
+    return w_.product() && !w_.book ? static_cast<size_t>(w_.book_size * w_.codeword) * sizeof(float) : 0;
+  }
+  size_t symbol_bytes() const {
+    if (w_.book_size > 0 && !w_.index) return static_cast<size_t>(w_.panel_rows * row_entries()) + 64;
+    return w_.product() ? static_cast<size_t>(row_entries()) : 0;
+  }
 
   // Of token i, counted in logical order.
   int64_t id(int64_t i) const {
@@ -91,22 +105,39 @@ class EmbeddingOp : public Op {
       // Four rows and four columns lie together.
       const int8_t* q = w_.int8s + row / 4 * round_up(k, 4) * 4 + row % 4 * 4;
       for (int64_t c = 0; c < k; ++c) y[c] = static_cast<float>(q[c / 4 * 16 + c % 4]) * scale_[row];
+    } else if (w_.product()) {
+      const int64_t d = w_.codeword;
+      const uint8_t* index = row_index(ctx, row, decoder);
+      for (int64_t j = 0; j < k / d; ++j) {
+        std::memcpy(y + j * d, decoder->book + index[j] * d, static_cast<size_t>(d) * sizeof(float));
+      }
     } else if (w_.index) {
       ctx.kernels->expand_index_f32(
           {w_.index, static_cast<uint64_t>(row * k), w_.index_bits, k, w_.book, w_.book_size, y});
     } else {
-      const int64_t chunk = row / w_.panel_rows;
-      if (chunk != decoder->chunk) {
-        const CodedStream& code = w_.index_code;
-        const uint32_t begin = code.offset[chunk];
-        const int64_t rows = std::min(w_.panel_rows, w_.rows - chunk * w_.panel_rows);
-        ctx.kernels->huffman_u8({code.table, code.data + begin, code.offset[chunk + 1] - begin,
-                                 static_cast<size_t>(rows * k), decoder->symbols});
-        decoder->chunk = chunk;
-      }
-      const auto first = static_cast<uint64_t>(row % w_.panel_rows * k);
-      ctx.kernels->expand_index_f32({decoder->symbols, first, 8, k, w_.book, w_.book_size, y});
+      ctx.kernels->expand_index_f32({row_index(ctx, row, decoder), 0, 8, k, w_.book, w_.book_size, y});
     }
+  }
+
+  // The indices of a row as bytes.
+  const uint8_t* row_index(const RunContext& ctx, int64_t row, Decoder* decoder) const {
+    const int64_t n = row_entries();
+    if (w_.index && w_.index_bits == 8) return w_.index + row * n;
+    if (w_.index) {
+      const auto first = static_cast<uint64_t>(row * n);
+      ctx.kernels->unpack_index_u8({w_.index, first, w_.index_bits, n, decoder->symbols});
+      return decoder->symbols;
+    }
+    const int64_t chunk = row / w_.panel_rows;
+    if (chunk != decoder->chunk) {
+      const CodedStream& code = w_.index_code;
+      const uint32_t begin = code.offset[chunk];
+      const int64_t rows = std::min(w_.panel_rows, w_.rows - chunk * w_.panel_rows);
+      ctx.kernels->huffman_u8({code.table, code.data + begin, code.offset[chunk + 1] - begin,
+                               static_cast<size_t>(rows * n), decoder->symbols});
+      decoder->chunk = chunk;
+    }
+    return decoder->symbols + row % w_.panel_rows * n;
   }
 
   const Weights& w_;

@@ -103,6 +103,7 @@ const char* MatmulOp::kernel(const Kernels& k) const {
   if (w_.structure == Weights::kCsr && dot()) return k.csr_f32_dot_name;
   if (w_.structure == Weights::kCsr) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
   if (few_ && w_.packed) return w_.packed_bits == 8 ? k.gemm_q8_few_name : k.gemm_q4_few_name;
+  if (by_codewords()) return k.codeword_dot_f32_name;
   if (few_) return w_.halves ? k.gemm_f16_few_name : k.gemm_f32_few_name;
   return k.gemm_f32_name;
 }
@@ -111,7 +112,7 @@ void MatmulOp::run(const RunContext& ctx) {
   if (staged_) split_phases(ctx);
   if (winograd_) return run_winograd(ctx);
   const int64_t panels = w_.groups * w_.panels_per_group();
-  const int64_t work = static_cast<int64_t>(w_.entries) * out->cols + out->elements();
+  const int64_t work = static_cast<int64_t>(w_.entries) * w_.codeword * out->cols + out->elements();
   ctx.parallel(work, [&](int part, int parts) {
     Range range{0, panels, 0, out->cols};
     // Rows are split where every thread gets enough panels, since decoding is then done once; else columns are.
@@ -132,6 +133,7 @@ void MatmulOp::run(const RunContext& ctx) {
     if (csr && few_) run_csr_few(ctx, part, range);
     else if (csr) run_csr(ctx, part, range);
     else if (w_.packed && few_) run_scaled_few(ctx, part, range);
+    else if (by_codewords()) run_codewords(ctx, part, range);
     else run_panels(ctx, part, range);
   });
 }
@@ -181,10 +183,11 @@ void MatmulOp::decode_values(const RunContext& ctx, int64_t chunk, int64_t first
 
 void MatmulOp::decode_block(const RunContext& ctx, int64_t panel, int64_t block, const Tile& tile,
                             float* values) const {
-  const int64_t k0 = block * kBlockK, k = std::min(kBlockK, w_.cols - k0);
+  const int64_t block_k = decoded_columns(), k0 = block * block_k, k = std::min(block_k, w_.cols - k0);
   if (w_.packed) return widen_scaled(ctx, panel, k0, k, values);
-  const int64_t chunk = panel * ceil_div(w_.cols, kBlockK) + block;
-  decode_values(ctx, chunk, (panel * w_.cols + k0) * kPanel, k * kPanel, tile.symbols, values);
+  const int64_t chunk = panel * ceil_div(w_.cols, block_k) + block, first = (panel * w_.cols + k0) * kPanel;
+  if (w_.product()) return expand_codewords(ctx, chunk, first, k, tile, values);
+  decode_values(ctx, chunk, first, k * kPanel, tile.symbols, values);
 }
 
 void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) const {
@@ -195,7 +198,8 @@ void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) c
   // Weights that are not decoded are best read from end to end, as long as X stays in L2 meanwhile.
   const int64_t half_l2 = cache_sizes().l2 / 2 / static_cast<int64_t>(sizeof(float));
   const bool x_fits = source_->channels / w_.groups * out->cols <= half_l2;
-  const int64_t block_k = as_stored && (few_ || x_fits) ? w_.cols : kBlockK;
+  const int64_t block_k = as_stored && (few_ || x_fits) ? w_.cols : decoded_columns();
+  if (w_.product()) widen_book(ctx, tile);
   const GemmFn few = few_ && w_.halves ? ctx.kernels->gemm_f16_few : ctx.kernels->gemm_f32_few;
   const int64_t fit = half_l2 / std::min(w_.cols, kBlockK) / 48 * 48;
   const int64_t width = x_fits ? out->cols : std::max<int64_t>(fit, 48);

@@ -3,7 +3,8 @@
 // A KxK convolution is the same product on shifted columns: weight column (c, kh, kw) meets row c of X at a fixed
 // offset, so a table of K offsets is all that tells it from a 1x1. A strided convolution first splits X into its
 // phases (every sh-th row, every sw-th column), after which its stride is 1. matmul.cc: the plan and dense products;
-// csr.cc: sparse ones; winograd.cc: dense 3x3 convolutions with a quarter of the multiplications.
+// csr.cc: sparse ones; product.cc: product
+// codebooks; winograd.cc: dense 3x3 convolutions with a quarter of the multiplications.
 #pragma once
 
 #include <algorithm>
@@ -18,6 +19,8 @@
 namespace pyrt {
 
 constexpr int64_t kBlockK = 256;  // columns of W done in one go: the tile of a decoded panel, 16 KB; = a Huffman chunk
+
+constexpr int64_t kCodewordColumns = 3;  // up to here a column is multiplied with codewords rather than weights
 
 // Where a thread decodes to, in the thread's scratch.
 class Bump {
@@ -73,6 +76,11 @@ class MatmulOp : public Op {
       } else if (w.packed && few) {
         values = bump->take<float>(few * w.packed_cols());
         sums = bump->take<float>(few * w.scale_groups());
+      } else if (w.product()) {
+        if (!w.book) book = bump->take<float>(w.book_size * w.codeword);
+        values = bump->take<float>(kBlockK * kPanel);
+        symbols = bump->take<uint8_t>(w.cols / w.codeword * kPanel);
+        x = bump->take<float>(w.cols * kCodewordColumns);
       } else if (w.structure == Weights::kPanels && !w.values) {
         values = bump->take<float>(kBlockK * kPanel);
         if (w.book && !w.index) symbols = bump->take<uint8_t>(kBlockK * kPanel);
@@ -86,6 +94,8 @@ class MatmulOp : public Op {
     float* sums = nullptr;       // q8 and q4, few columns: of groups of X; values are X itself
     uint8_t* deltas = nullptr;   // decoded, when they are Huffman-coded
     uint8_t* symbols = nullptr;  // decoded codebook indices
+    float* book = nullptr;       // the widened codewords of a product codebook
+    float* x = nullptr;          // and the columns to multiply them with
   };
 
   // Where a thread keeps a block of tiles: U of its input, the weights and products of one panel.
@@ -130,7 +140,19 @@ class MatmulOp : public Op {
   // The same for q8 or q4 values.
   void widen_scaled(const RunContext& ctx, int64_t panel, int64_t k0, int64_t k, float* out) const;
 
-  // The block of kBlockK columns of a dense panel as f32; `values` has room for a multiple of 8 columns.
+  // Product codebooks (product.cc). widen_book comes first, and fills the tile's book.
+  bool by_codewords() const { return few_ && w_.product() && w_.codeword % 4 == 0 && out->cols <= kCodewordColumns; }
+  const float* widen_book(const RunContext& ctx, const Tile& tile) const;
+  const uint8_t* codeword_index(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, uint8_t* symbols) const;
+  const uint8_t* panel_index(const RunContext& ctx, int64_t panel, const Tile& tile) const;
+  // k columns, of which the first weight is `first`.
+  void expand_codewords(const RunContext& ctx, int64_t chunk, int64_t first, int64_t k, const Tile& tile,
+                        float* values) const;
+  void run_codewords(const RunContext& ctx, int part, const Range& range) const;
+
+  // Columns of W that are decoded in one go.
+  int64_t decoded_columns() const { return kBlockK / w_.codeword * w_.codeword; }
+  // Such a block of a dense panel as f32; `values` has room for a multiple of 8 columns.
   void decode_block(const RunContext& ctx, int64_t panel, int64_t block, const Tile& tile, float* values) const;
 
   void run_panels(const RunContext& ctx, int part, const Range& range) const;

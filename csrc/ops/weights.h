@@ -40,8 +40,12 @@ struct Weights {
   const void* scales = nullptr;  // of q8 and q4: f32, or f16
   bool half_scales = false;
   int64_t scale_columns = 0;    // that share one
-  const float* book = nullptr;  // codebook, or null
+  const float* book = nullptr;  // f32 codebook, or null
   int book_size = 0;
+  int codeword = 1;                     // weights to an entry of the book; more than one: a product codebook
+  const uint16_t* half_book = nullptr;  // its codewords in f16,
+  const int8_t* int8_book = nullptr;    // or in s8
+  float book_scale = 0;
   int index_bits = 0;
   const uint8_t* index = nullptr;  // packed indices, or null when Huffman-coded
   CodedStream index_code;
@@ -60,6 +64,13 @@ struct Weights {
   // Sets `fits` of s8 and s4 values (ops/fit.cc).
   void find_fits();
 
+  // The f32 codewords of a product codebook that is stored in f16 or s8: [book_size][codeword].
+  void widen_book(const Kernels& kernels, float* out) const {
+    const int64_t n = int64_t{book_size} * codeword;
+    if (half_book) kernels.widen_f16({half_book, n, out});
+    else kernels.widen_s8({int8_book, n, book_scale, out});
+  }
+  bool product() const { return codeword > 1; }
   int64_t rows_per_group() const { return rows / groups; }
   bool sparse() const { return structure == kCsr || structure == kBcsr; }
   int64_t block() const { return structure == kBcsr ? 4 : 1; }  // rows that share their columns

@@ -83,7 +83,9 @@ void MatmulOp::winograd_part(const RunContext& ctx, int part, const Range& range
   Bump bump(ctx.thread_scratch(part));
   const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
   const WinogradTile wino(*this, &bump);
-  const int64_t channels = source_->channels, blocks = ceil_div(w_.cols, kBlockK);
+  const int64_t channels = source_->channels, block_k = decoded_columns();
+  const int64_t blocks = ceil_div(w_.cols, block_k);
+  if (w_.product()) widen_book(ctx, tile);
   const int64_t w_stride = kChannels * kPanel + kPad, m_stride = kPanel * kPitch + kPad;
   const int64_t passes = ceil_div(range.col_end - range.col, kGroups);
   for (int64_t pass = 0; pass < passes; ++pass) {
@@ -100,7 +102,7 @@ void MatmulOp::winograd_part(const RunContext& ctx, int part, const Range& range
       const float* w = w_.values + panel * w_.cols * kPanel;
       if (!w_.values) {
         for (int64_t b = 0; b < blocks; ++b) {
-          decode_block(ctx, panel, b, tile, wino.panel + b * kBlockK * kPanel);
+          decode_block(ctx, panel, b, tile, wino.panel + b * block_k * kPanel);
         }
         w = wino.panel;
       }

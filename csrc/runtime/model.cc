@@ -34,6 +34,7 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
       if (columns < t.cols) text += "g" + std::to_string(columns);
       break;
     }
+    case Values::kProduct: text += "+pq" + std::to_string(codeword_size(t)); break;
     case Values::kCodebook: text += "+codebook" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits); break;
   }
   return huffman ? text + "+huffman" : text;
@@ -152,8 +153,12 @@ Status Model::bind_weights() {
           w.scale_columns = s.count;
           break;
         case StreamKind::kBook:
-          w.book = reinterpret_cast<const float*>(bytes);
           w.book_size = static_cast<int>(s.count);
+          w.codeword = static_cast<int>(codeword_size(t));
+          if (s.bits == 32) w.book = reinterpret_cast<const float*>(bytes);
+          else if (s.bits == 16) w.half_book = reinterpret_cast<const uint16_t*>(bytes);
+          else w.int8_book = reinterpret_cast<const int8_t*>(bytes + sizeof(float));
+          if (w.int8_book) std::memcpy(&w.book_scale, bytes, sizeof(float));
           break;
         case StreamKind::kIndex:
           w.index_bits = s.bits;

@@ -80,6 +80,76 @@ inline void test_expand_index(pyrt::ExpandIndexFn fn) {
   }
 }
 
+inline void test_unpack_index(pyrt::UnpackIndexFn fn) {
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (int i = 0; i < 300; ++i) {
+      const int first = i < 70 ? i : rng.below(3000), n = i < 70 ? rng.below(40) : rng.below(600);
+      what = "bits " + std::to_string(bits) + " first " + std::to_string(first) + " n " + std::to_string(n);
+      Guarded<uint8_t> packed(static_cast<size_t>(((first + n) * bits + 7) / 8 + 8));
+      for (size_t b = 0; b < packed.size(); ++b) packed[b] = static_cast<uint8_t>(rng.below(256));
+      std::vector<uint8_t> expected;
+      for (int e = first; e < first + n; ++e) {
+        int index = 0;
+        for (int b = 0; b < bits; ++b) {
+          const int at = e * bits + b;
+          index |= (packed[static_cast<size_t>(at / 8)] >> at % 8 & 1) << b;
+        }
+        expected.push_back(static_cast<uint8_t>(index));
+      }
+      Guarded<uint8_t> out(static_cast<size_t>(n));
+      fn({packed.data(), static_cast<uint64_t>(first), bits, n, out.data()});
+      check_equal(out, expected);
+    }
+  }
+}
+
+inline void test_widen_s8(pyrt::WidenS8Fn fn) {
+  for (int n : {256, 0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 100}) {
+    what = "n " + std::to_string(n);
+    Guarded<int8_t> in(static_cast<size_t>(n));
+    Guarded<float> out(static_cast<size_t>(n));
+    const float scale = rng.real(0.001f, 2);
+    std::vector<float> expected;
+    for (int i = 0; i < n; ++i) {
+      in[static_cast<size_t>(i)] = static_cast<int8_t>(n == 256 ? i - 128 : rng.below(256) - 128);
+      expected.push_back(static_cast<float>(in[static_cast<size_t>(i)]) * scale);
+    }
+    fn({in.data(), n, scale, out.data()});
+    check_equal(out, expected);
+  }
+}
+
+// A panel of a product codebook: n*16 indices of codewords of d weights.
+struct Codewords {
+  Codewords(int n, int d, int codewords)
+      : d(d), index(static_cast<size_t>(n * pyrt::kPanel)), book(static_cast<size_t>(codewords * d)) {
+    rng.fill(book);
+    for (size_t i = 0; i < index.size(); ++i) index[i] = static_cast<uint8_t>(rng.below(codewords));
+  }
+  float weight(int r, int k) {
+    return book[static_cast<size_t>(index[static_cast<size_t>(k / d * pyrt::kPanel + r)] * d + k % d)];
+  }
+  int d;
+  Guarded<uint8_t> index;
+  Guarded<float> book;
+};
+
+inline void test_expand_codewords(pyrt::ExpandCodewordsFn fn) {
+  for (int d = 2; d <= 20; ++d) {
+    for (int n : {0, 1, 2, 3, 17}) {
+      what = "n " + std::to_string(n) + " d " + std::to_string(d);
+      Codewords w(n, d, rng.between(1, 256));
+      std::vector<float> expected;
+      for (int k = 0; k < n * d; ++k) {
+        for (int r = 0; r < pyrt::kPanel; ++r) expected.push_back(w.weight(r, k));
+      }
+      Guarded<float> out(expected.size());
+      fn({w.index.data(), n, d, w.book.data(), out.data()});
+      check_equal(out, expected);
+    }
+  }
+}
+
 // All 65536 of them, then some of every length.
 inline void test_widen(pyrt::WidenFn fn) {
   for (int n : {65536, 0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 100}) {

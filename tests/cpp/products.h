@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "decoding.h"
 #include "oracle.h"
 
 // Rows of y with a gap after each, of which a kernel may write `writable` >= `cols` columns.
@@ -231,6 +232,33 @@ void test_gemm(pyrt::GemmFn fn, bool few) {
     // A product of one block, or any block of a longer one.
     const int blocks = rng.below(8);
     run(rows, k, cols, finish, specials, blocks != 1 && blocks != 2, blocks != 2 && blocks != 3);
+  });
+}
+
+inline void test_codeword_dot(pyrt::CodewordDotFn fn) {
+  sweep_layers(true, [&](int rows, int n, int cols, const Finish& finish, bool specials) {
+    const int d = 4 * rng.between(1, 6), col = rng.below(cols);
+    n = std::min(n, 300);
+    what = "rows " + std::to_string(rows) + " n " + std::to_string(n) + " d " + std::to_string(d) + " column " +
+           std::to_string(col) + " of " + std::to_string(cols);
+    Codewords w(n, d, rng.between(1, 256));
+    Guarded<float> x(static_cast<size_t>(n * d));
+    rng.fill(x);
+    if (specials && n > 0) x[static_cast<size_t>(rng.below(n * d))] = special_value();
+    Output y(rows, cols, cols, rng.below(20));
+    const Tail tail(finish, y);
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < cols; ++c) y.set(r, c, 7);
+    }
+    fn({w.index.data(), n, d, w.book.data(), x.data(), rows, y.data(), y.stride(), col, tail.epilogue()});
+    for (int r = 0; r < rows; ++r) {
+      Sum sum;
+      for (int k = 0; k < n * d; ++k) sum.add(w.weight(r, k), x[static_cast<size_t>(k)]);
+      tail.check(y, r, col, sum);
+      for (int c = 0; c < cols; ++c) {
+        if (c != col && y.at(r, c) != 7) fail("row %d: column %d is overwritten", r, c);
+      }
+    }
   });
 }
 

@@ -59,6 +59,19 @@ def dense() -> Pyrt:
     return file
 
 
+def product() -> Pyrt:
+    """x [1, 8] -> linear `fc` [3, 8], panels of 3-bit indices of five s8 codewords of four -> y [1, 3]."""
+    file = Pyrt()
+    x, y = file.add_value("x", 2, 1, 1, [1, 8]), file.add_value("y", 2, 1, 2)
+    book = struct.pack("<f20b", 0.5, *range(-10, 10))
+    index = bytes([0b10_001_000, 0b0_100_011_0, 0b100_000_10]) * 4 + bytes(8)
+    w = file.add_tensor("fc.weight", 3, 8, ("BOOK", book, 8), ("INDEX", index, 3), panel_rows=16)
+    file.tensors[w].values, file.tensors[w].entries = 11, 32
+    file.stream("fc.weight", "BOOK").count = 5
+    file.add_op("linear", "fc", [x], y, [w], RELU)
+    return file
+
+
 def raw_csr() -> Pyrt:
     """x [1, 600] -> linear `fc` [3, 600], csr16+f32 -> y [1, 3]."""
     file = Pyrt()
@@ -249,7 +262,7 @@ def two_outputs(file: Pyrt) -> None:
 # Tensors.
 
 
-def in_stream(kind: str, at: int, form: str, *values: int) -> Callable[[Pyrt], None]:
+def in_stream(kind: str, at: int, form: str, *values: float) -> Callable[[Pyrt], None]:
     return lambda file: struct.pack_into("<" + form, file.stream("fc.weight", kind).data, at, *values)
 
 
@@ -269,7 +282,7 @@ def stream(which: str, **fields: int) -> Callable[[Pyrt], None]:
 def tensors() -> None:
     where = r"TENSORS: entry 0 \(fc.weight\): "
     edited("structure_9", where + "unknown structure 9", put("tensors", 0, structure=9))
-    edited("values_11", where + "unknown values code 11", put("tensors", 0, values=11))
+    edited("values_12", where + "unknown values code 12", put("tensors", 0, values=12))
     edited("f32_called_f16", where + "VALUES: wrong size", put("tensors", 0, values=3), raw_csr)
     edited("rows_zero", where + "empty or too large", put("tensors", 0, rows=0))
     edited("cols_zero", where + "empty or too large", put("tensors", 0, cols=0))
@@ -291,6 +304,31 @@ def tensors() -> None:
     edited("stream_order", where + "streams missing or out of order", stream("BOOK", kind=1))
     edited("coding_unknown", where + "coding not allowed", stream("INDEX", coding=2))
     edited("coding_of_book", where + "coding not allowed", stream("BOOK", coding=1))
+
+    stands = where + "an entry of a product codebook stands for 2 to 64 columns"
+    for name, entries in (("none", 0), ("of_one", 128), ("of_three", 43), ("of_five", 25), ("huge", 2**63)):
+        edited("product_entries_" + name, stands, put("tensors", 0, entries=entries), product)
+    edited(
+        "product_csr",
+        where + "wrong panel_rows|a product codebook is for",
+        put("tensors", 0, structure=3),
+        product,
+    )
+    edited("product_f32_book", where + "BOOK: needs 1 to 256 codewords", stream("BOOK", bits=32), product)
+    edited("product_book_bits", where + "BOOK: bits must be 8, 16 or 32", stream("BOOK", bits=4), product)
+    edited("product_book_count", where + "BOOK: needs 1 to 256 codewords", stream("BOOK", count=4), product)
+    edited(
+        "product_book_257", where + "BOOK: needs 1 to 256", replace("BOOK", bytes(1032), count=257), product
+    )
+    edited("product_scale_nan", where + "BOOK: the scale", in_stream("BOOK", 0, "f", float("nan")), product)
+    edited("product_scale_zero", where + "BOOK: the scale", in_stream("BOOK", 0, "f", 0.0), product)
+    edited(
+        "product_index_outside",
+        where + "INDEX: an index outside the book",
+        in_stream("INDEX", 0, "B", 5),
+        product,
+    )
+    edited("product_index_size", where + "INDEX: wrong size", replace("INDEX", bytes(21)), product)
 
     edited("rows_bits", where + "ROWS: bits must be 8, 16 or 32", stream("ROWS", bits=24), sparse)
     edited("rows_size", where + "ROWS: wrong size", replace("ROWS", bytes(21)), sparse)
@@ -736,6 +774,8 @@ COMMITTED = [
     "cols_past_end",
     "coded_cols_past_end",
     "index_outside",
+    "product_index_outside",
+    "product_scale_nan",
     "code_incomplete",
     "code_overfull",
     "chunks_fall",
@@ -993,7 +1033,7 @@ def integers() -> None:
     case_of("s8_entries", r"TENSORS: entry 0 \(w\): entries do not agree", put("tensors", 0, entries=8 * 72))
     case_of("s8_csr", r"TENSORS: entry 0 \(w\): csr has no s8", put("tensors", 0, structure=3))
     case_of("i32_panels", r"TENSORS: entry 0 \(w\): i32 values are for rows", put("tensors", 0, values=5))
-    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 11", put("tensors", 0, values=11))
+    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 12", put("tensors", 0, values=12))
 
     case_of("s4_rows", r"TENSORS: entry 1 \(shift\): s4 values are for panels", put("tensors", 1, values=6))
     case_of("s4_entries", r"TENSORS: entry 0 \(w\): VALUES: wrong size", put("tensors", 0, values=6))
