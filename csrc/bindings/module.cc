@@ -229,7 +229,7 @@ class PyModel {
   }
 
   py::list tensors() const {
-    static const char* const kinds[] = {"?", "values", "book", "index", "rows", "cols"};
+    static const char* const kinds[] = {"?", "values", "book", "index", "rows", "cols", "scales"};
     py::list list;
     const format::File& file = model().file();
     for (uint32_t i = 0; i < file.tensor_count(); ++i) {
