@@ -20,7 +20,7 @@ def reference(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> list
     """Outputs of the module computed in float64."""
     double = copy.deepcopy(module).double()
     with torch.no_grad():
-        y = double(*(x.double() for x in inputs))
+        y = double(*(x.double() if x.is_floating_point() else x for x in inputs))
     if isinstance(y, dict):
         y = tuple(y.values())
     return [t.numpy() for t in (y if isinstance(y, (tuple, list)) else (y,))]
