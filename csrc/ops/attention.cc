@@ -129,7 +129,7 @@ class AttentionOp : public Op {
   // The mask of one batch and head, its first query and key.
   const float* mask(int64_t batch, int64_t head, int64_t* query_step, int64_t* key_step) const {
     const Node& m = *in[3];
-    int64_t s[kRankMax];
+    int64_t s[kRankMax] = {};
     m.strides(s);
     for (int d = 0; d < 4; ++d) {
       if (m.dims[d] == 1) s[d] = 0;
@@ -277,7 +277,7 @@ class ProductOp : public Op {
  private:
   // Where matrix i of an operand starts, counted over those of the output.
   const float* matrix(const Node& x, int64_t i) const {
-    int64_t s[kRankMax];
+    int64_t s[kRankMax] = {};
     x.strides(s);
     const float* at = x.data;
     for (int d = x.rank - 3; d >= 0; --d) {
@@ -287,7 +287,7 @@ class ProductOp : public Op {
     return at;
   }
   void gather(const float* a, int64_t row, int64_t rows, float* w) const {
-    int64_t s[kRankMax];
+    int64_t s[kRankMax] = {};
     in[0]->strides(s);
     const int64_t row_step = s[in[0]->rank - 2], step = s[in[0]->rank - 1];
     for (int64_t k = 0; k < in[1]->channels; ++k) {

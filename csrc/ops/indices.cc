@@ -71,9 +71,9 @@ class RangeOp : public Op {
   bool exact(const Node&) const override { return true; }
   void run(const RunContext&) override {
     if (out->mask) out->clear(0, out->channels);
-    int64_t step;
-    out->strides(&step);
-    for (int64_t i = 0; i < out->dims[0]; ++i) out->data[i * step] = static_cast<float>(start_ + i * step_);
+    int64_t strides[kRankMax];
+    out->strides(strides);
+    for (int64_t i = 0; i < out->dims[0]; ++i) out->data[i * strides[0]] = static_cast<float>(start_ + i * step_);
   }
 
  private:
