@@ -3,7 +3,8 @@
     python bench/sparse.py                                 # all shapes, 0 to 98 % zeros, one thread and all
     python bench/sparse.py --quick                         # a few of them, under a minute
     python bench/sparse.py --filter 3x3 --zeros 0.5 0.9 --threads 1
-    python bench/sparse.py --blocks                        # zeros in blocks of four outputs
+    python bench/sparse.py --pattern b16csr                # zeros in blocks of 16 outputs; b8csr, bcsr: 8, 4
+    python bench/sparse.py --pattern 2:4                   # two of every four inputs
     python bench/sparse.py --encodings                     # 90 % zeros: values in a codebook, Huffman-coded
     python bench/sparse.py --save before                   # later: --compare before
 
@@ -57,6 +58,7 @@ from bench.kernels import limit_threads
 from bench.plots import plot_sparse
 from bench.roofline import fma_gflops
 from converters.compress import prune
+from converters.encodings import bcsr
 from converters.tune import write_as
 
 Array = engines.Array
@@ -107,12 +109,14 @@ def least(timed: dict[str, Timed], threads: int, seconds: float) -> tuple[dict[s
 class Layer:
     """A case by name: its module, W [M, K], the input as the module takes it and as X [K, N]."""
 
-    def __init__(self, name: str, zeros: float, values: int = 0, blocks: bool = False) -> None:
+    def __init__(self, name: str, zeros: float, values: int = 0, pattern: str = "csr") -> None:
         torch.manual_seed(0)
-        case = next(case for case in pruned_layers(0 if blocks else zeros) if case.name == name)
+        case = next(case for case in pruned_layers(zeros if pattern == "csr" else 0) if case.name == name)
         self.module = case.make()
-        if blocks:
-            parametrize.remove_parametrizations(prune(self.module, zeros, block=(4, 1)), "weight")
+        if pattern != "csr" and zeros:
+            rows = {name: count for count, name in bcsr.STRUCTURES.items()}.get(pattern)
+            pruned = prune(self.module, zeros, block=(rows, 1)) if rows else prune(self.module, n=2, m=4)
+            parametrize.remove_parametrizations(pruned, "weight")
         if values:
             share_values(self.module, values)
         weight = self.module.weight.detach()
@@ -193,7 +197,7 @@ def ours(layer: Layer, kind: str, threads: int, folder: Path) -> tuple[Timed, li
     return Timed(lambda turn: models[turn % len(models)].infer(layer.x), alone), models
 
 
-def measure(case: Case, zeros: tuple[float, ...], blocks: bool, threads: int, seconds: float) -> list[Row]:
+def measure(case: Case, zeros: tuple[float, ...], pattern: str, threads: int, seconds: float) -> list[Row]:
     """A row for each sparsity, all in turns with the dense engines, on which it has no influence."""
     rows = []
     with tempfile.TemporaryDirectory() as name, limit_threads(threads):
@@ -201,10 +205,10 @@ def measure(case: Case, zeros: tuple[float, ...], blocks: bool, threads: int, se
         for fraction in zeros:
             folder = Path(name, str(fraction))
             folder.mkdir()
-            layer = Layer(case.name, fraction, blocks=blocks)
+            layer = Layer(case.name, fraction, pattern=pattern)
             if fraction:
                 timed |= peers(layer, f"{fraction:.0%}")
-            kind = "panels+f32" if not fraction else "bcsr+f32" if blocks else "csr+f32"
+            kind = f"{pattern}+f32" if fraction else "panels+f32"
             own, models = ours(layer, kind, threads, folder)
             timed[f"pyruntime {fraction:.0%}"] = own
             step = next(x for x in models[0].profile(layer.x).layers if x.flops)
@@ -380,7 +384,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--zeros", type=float, nargs="+", metavar="FRACTION")
     parser.add_argument("--threads", type=int, nargs="+", metavar="N", help=f"default: {sorted({1, cpus})}")
     parser.add_argument("--seconds", type=float, default=0.25, help="per engine, sparsity and threads")
-    parser.add_argument("--blocks", action="store_true", help="prune blocks of four outputs")
+    parser.add_argument("--pattern", choices=("csr", *bcsr.STRUCTURES.values(), "2:4"), default="csr")
     parser.add_argument("--encodings", action="store_true", help="compare encodings instead of sparsities")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a PNG")
@@ -405,6 +409,9 @@ def main() -> None:
         for case in pruned_layers(0)
         if arguments.filter in case.name and (not arguments.quick or case.name in QUICK)
     ]
+    zeros = tuple(arguments.zeros)
+    if arguments.pattern == "2:4":  # convolutions have no form of their own for it
+        zeros, cases = (0.5,), [case for case in cases if not case.name.startswith("3x3")]
     if not cases:
         raise SystemExit(f"no layer has {arguments.filter!r} in its name")
     console = Console(width=None if sys.stdout.isatty() else 170)
@@ -418,7 +425,7 @@ def main() -> None:
         if arguments.encodings:
             rows += [measure_encodings(case, z, threads, arguments.seconds) for z in arguments.zeros]
         else:
-            rows += measure(case, tuple(arguments.zeros), arguments.blocks, threads, arguments.seconds)
+            rows += measure(case, zeros, arguments.pattern, threads, arguments.seconds)
     load.append(os.getloadavg()[0])
     isa = pyruntime._core.available_isas()[-1] if arguments.encodings else rows[0]["isa"]
     peaks = {str(n): fma_gflops(LANES[isa], n) for n in arguments.threads}

@@ -17,19 +17,28 @@ MAGIC = b"\x89PYRT\r\n\x1a"
 MAJOR, MINOR = 1, 2
 ALIGN = 64
 SECTIONS = {"STRINGS": 1, "SYMBOLS": 2, "VALUES": 3, "WORDS": 4, "OPS": 5, "TENSORS": 6, "STREAMS": 7}
-STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4}
+STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4, "b8csr": 5, "b16csr": 6, "2:4": 7}
 VALUE_KINDS = {
     name: code
     for code, name in enumerate(
         ["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "ternary", "q8", "q4", "product"], start=1
     )
 }
-STREAM_KINDS = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5, "SCALES": 6}
+STREAM_KINDS = {
+    "VALUES": 1,
+    "BOOK": 2,
+    "INDEX": 3,
+    "ROWS": 4,
+    "COLS": 5,
+    "SCALES": 6,
+    "ORDER": 7,
+    "PLACES": 8,
+}
 CODINGS = {"raw": 0, "huffman": 1}
 ROLE_INTERNAL, ROLE_INPUT, ROLE_OUTPUT = 0, 1, 2
 DTYPES = {"f32": 1, "u8": 2, "i32": 3, "i64": 4, "bits": 5}
 LAST_OPS = 17, 25  # op numbers of 1.0 and of 1.1
-SINCE_1_2 = {"bits", "ternary", "q8", "q4", "product"}
+SINCE_1_2 = {"bits", "ternary", "q8", "q4", "product", "b8csr", "b16csr", "2:4", "ORDER"}
 ACTIVATIONS = {
     name: code
     for code, name in enumerate(
@@ -217,7 +226,8 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
         minor = MINOR
     if any(value.dtype != "f32" for value in graph.inputs):
         minor = MINOR
-    if any(tensor.values in SINCE_1_2 for tensor in tensors):
+    used = {t.values for t in tensors} | {t.structure for t in tensors} | {s.kind for s in streams}
+    if used & SINCE_1_2:
         minor = MINOR
     header = struct.pack(
         "<8sHHIQI32x", MAGIC, MAJOR, minor, zlib.crc32(section_table), len(file), len(sections)

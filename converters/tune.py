@@ -20,7 +20,7 @@ from tqdm import tqdm
 import pyruntime
 from converters import capture, format, pipeline
 from converters.compress import GroupGrid
-from converters.encodings import costs
+from converters.encodings import bcsr, costs
 from converters.encodings.choose import Choice, choose, choose_kind
 from converters.graph import Weight
 
@@ -40,12 +40,14 @@ WEIGHTS = {
     "csr+f16+huffman": (0.9, 0),
     "csr+codebook": (0.9, 16),
     "csr+codebook+huffman": (0.9, 16),
-    "bcsr+f32": (0.9, 0),
-    "bcsr+f32+huffman": (0.9, 0),
-    "bcsr+f16": (0.9, 0),
-    "bcsr+f16+huffman": (0.9, 0),
-    "bcsr+codebook": (0.9, 16),
-    "bcsr+codebook+huffman": (0.9, 16),
+    **{
+        f"{structure}+{values}": (0.9, 16 if "codebook" in values else 0)
+        for structure in bcsr.STRUCTURES.values()
+        for values in ("f32", "f32+huffman", "f16", "f16+huffman", "codebook", "codebook+huffman")
+    },
+    "2:4+f32": (0.5, 0),
+    "2:4+f16": (0.5, 0),
+    "2:4+codebook": (0.5, 16),
     "rows+f32": (0.0, 0),
     "rows+f16": (0.0, 0),
     "rows+codebook": (0.0, 16),
@@ -72,7 +74,7 @@ def tune(progress: bool = True) -> Path:
 def table(progress: bool = True) -> str:
     """The JSON text of a cost table, measured now."""
     work = [("one_tap", kind) for kind in WEIGHTS]
-    work += [("many_taps", kind) for kind in WEIGHTS if not kind.startswith("rows")]
+    work += [("many_taps", kind) for kind in WEIGHTS if not kind.startswith(("rows", "2:4"))]
     found: dict[str, dict[str, dict[str, float]]] = {"one_tap": {}, "many_taps": {}}
     for part, kind in (bar := tqdm(work, unit="encoding", disable=None if progress else True)):
         bar.set_postfix_str(kind)
@@ -162,10 +164,10 @@ def _layers(kind: str, taps: bool) -> list[tuple[nn.Module, list[tuple[int, ...]
                 weight.copy_(weight.half())
             if kind in ("panels+q8", "panels+q4"):
                 weight.copy_(GroupGrid(weight, 8 if kind == "panels+q8" else 4, 64)(weight))
-            if kind.startswith("bcsr"):
-                dropped = torch.rand(len(weight) // 4, *weight.shape[1:]).repeat_interleave(4, 0) < zeros
-            else:
-                dropped = torch.rand(weight.shape) < zeros
+            block = next((rows for rows, name in bcsr.STRUCTURES.items() if kind.startswith(name)), 1)
+            dropped = torch.rand(len(weight) // block, *weight.shape[1:]).repeat_interleave(block, 0) < zeros
+            if kind.startswith("2:4"):
+                dropped = torch.rand(*weight.shape[:-1], weight.shape[-1] // 4, 4).argsort(-1).flatten(-2) < 2
             weight[dropped] = 0
     return made
 

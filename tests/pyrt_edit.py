@@ -30,7 +30,7 @@ FIELDS = {
 }
 ROWS, PANELS, CSR = 1, 2, 3
 F32, CODEBOOK = 1, 2
-STREAM = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5, "SCALES": 6}
+STREAM = {"VALUES": 1, "BOOK": 2, "INDEX": 3, "ROWS": 4, "COLS": 5, "SCALES": 6, "ORDER": 7, "PLACES": 8}
 OPS = [
     "linear",
     "conv2d",

@@ -20,9 +20,10 @@ from torch.nn import functional as F
 
 SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STREAMS"]
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
-ROWS, PANELS, CSR, BCSR = 1, 2, 3, 4
+ROWS, PANELS, CSR, BCSR, BCSR8, BCSR16, PAIRS = range(1, 8)
+BLOCK_ROWS = {BCSR: 4, BCSR8: 8, BCSR16: 16}
 F32, CODEBOOK, F16, S8, I32, S4, BITS, TERNARY, Q8, Q4, PRODUCT = range(1, 12)
-VALUES, BOOK, INDEX, ROW_TABLE, COLS, SCALES = 1, 2, 3, 4, 5, 6
+VALUES, BOOK, INDEX, ROW_TABLE, COLS, SCALES, ORDER, PLACES = range(1, 9)
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
 OP_TABLE = {
@@ -254,7 +255,7 @@ def _streams(data: bytes, end: int, table: bytes) -> list[Stream]:
         where = f"stream {i}"
         end = _place(data, end, offset, size, where)
         check(zlib.crc32(data[offset : offset + size]) == crc, where, "CRC")
-        check(1 <= kind <= 6 and coding <= 1 and zero == 0 and zero2 == 0, where, "fields")
+        check(1 <= kind <= 8 and coding <= 1 and zero == 0 and zero2 == 0, where, "fields")
         found.append(Stream(kind, coding, bits, count, np.frombuffer(data, np.uint8, size, offset)))
     check(end == len(data), "file", "ends with the last stream")
     return found
@@ -266,11 +267,14 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 4 and 1 <= values <= 11, where, "structure and values")
+        check(1 <= structure <= 7 and 1 <= values <= 11, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
-        kinds = [ROW_TABLE, COLS] if structure in (CSR, BCSR) else []
+        sparse = structure == CSR or structure in BLOCK_ROWS
+        kinds = [ROW_TABLE, COLS] if sparse else [PLACES] if structure == PAIRS else []
+        if structure in BLOCK_ROWS and count and streams[first].kind == ORDER:
+            kinds.insert(0, ORDER)
         kinds += [SCALES] if values in (Q8, Q4) else []
         kinds += [BOOK, INDEX] if values in (CODEBOOK, PRODUCT) else [VALUES]
         mine = streams[first : first + count]
@@ -303,10 +307,13 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
             whole = {S4: 8, Q4: 8, Q8: 4}.get(values, 1)
             stored = cols_of_entries if values == PRODUCT else -(-cols // whole) * whole
             check(entries == groups * -(-rows // groups // 16) * 16 * stored, where, "panels: entries")
-        check(structure not in (CSR, BCSR) or panel_rows >= 1, where, "csr: rows per panel")
-        if structure == BCSR:
-            in_fours = rows // groups % 4 == 0 and panel_rows % 4 == 0 and entries % 4 == 0
-            check(in_fours, where, "bcsr: rows and entries come in fours")
+        check(not sparse or panel_rows >= 1, where, "csr: rows per panel")
+        if structure in BLOCK_ROWS:
+            whole = not any(n % BLOCK_ROWS[structure] for n in (rows // groups, panel_rows, entries))
+            check(whole, where, "bcsr: rows and entries come in blocks")
+        if structure == PAIRS:
+            check(panel_rows == 16 and cols % 4 == 0, where, "2:4: panels of 16 rows, columns in fours")
+            check(entries == groups * -(-rows // groups // 16) * 16 * cols // 2, where, "2:4: entries")
         by_kind = {s.kind: s for s in mine}
         found.append(
             Tensor(
@@ -383,8 +390,10 @@ def _decode(t: Tensor) -> np.ndarray:
     starts = rows_of = None
     if t.values == PRODUCT:
         return _decode_codewords(t, where)
-    if t.structure == BCSR:
+    if t.structure in BLOCK_ROWS:
         return _decode_blocks(t, where)
+    if t.structure == PAIRS:
+        return _decode_pairs(t, where)
     if t.structure == CSR:
         starts, rows_of = _row_table(t, where)
         chunks = np.diff(starts).tolist()
@@ -420,16 +429,43 @@ def _decode(t: Tensor) -> np.ndarray:
 
 def _decode_blocks(t: Tensor, where: str) -> np.ndarray:
     """A block of rows is read as one row whose entries have four values."""
-    narrow = replace(t, rows=t.rows // 4, panel_rows=t.panel_rows // 4, entries=t.entries // 4)
+    block = BLOCK_ROWS[t.structure]
+    narrow = replace(t, rows=t.rows // block, panel_rows=t.panel_rows // block, entries=t.entries // block)
     starts, blocks_of = _row_table(narrow, where)
     chunks = np.diff(starts)
     cols = _columns(narrow, chunks.tolist(), blocks_of, where)
-    values = _entry_values(t, (4 * chunks).tolist(), where).reshape(-1, 4)
-    dense = np.zeros((t.rows // 4, 4, t.cols), np.float32)
-    row = np.repeat(np.arange(t.rows // 4), blocks_of)
+    values = _entry_values(t, (block * chunks).tolist(), where).reshape(-1, block)
+    dense = np.zeros((t.rows // block, block, t.cols), np.float32)
+    row = np.repeat(np.arange(t.rows // block), blocks_of)
     check(np.unique(row * t.cols + cols).size == cols.size, where, "one entry per place")
     dense[row, :, cols] = values
-    return dense.reshape(t.rows, t.cols)
+    dense = dense.reshape(t.rows, t.cols)
+    order = t.streams.get(ORDER)
+    if order is None:
+        return dense
+    check((order.coding, order.bits, order.count) == (RAW, 32, 0), where, "ORDER fields")
+    check(order.data.size == 4 * t.rows, where, "ORDER size")
+    rows_of_group = order.data.view("<u4").reshape(t.groups, -1).astype(np.int64)
+    each_once = np.arange(t.rows // t.groups)
+    check((np.sort(rows_of_group, 1) == each_once).all(), where, "ORDER has every row of a group once")
+    found = np.empty_like(dense)
+    found[(rows_of_group + each_once.size * np.arange(t.groups)[:, None]).ravel()] = dense
+    return found
+
+
+def _decode_pairs(t: Tensor, where: str) -> np.ndarray:
+    stream = t.streams[PLACES]
+    check((stream.coding, stream.bits, stream.count) == (RAW, 2, 0), where, "PLACES fields")
+    check(4 * stream.data.size == t.entries, where, "PLACES size")
+    words = stream.data.view("<u4").astype(np.int64).reshape(-1, t.cols // 4, 2, 1)
+    places = words >> 2 * np.arange(16) & 3
+    check((places[:, :, 0] < places[:, :, 1]).all(), where, "the places of a row rise")
+    check(t.values != CODEBOOK or t.streams[INDEX].coding == RAW, where, "2:4 is not coded")
+    values = _entry_values(t, [], where).reshape(places.shape)
+    fours = np.zeros((len(places), t.cols // 4, 4, 16), np.float32)
+    np.put_along_axis(fours, places, values, 2)
+    panels = fours.reshape(t.groups, -1, t.cols, 16).transpose(0, 1, 3, 2).reshape(t.groups, -1, t.cols)
+    return panels[:, : t.rows // t.groups].reshape(t.rows, t.cols)
 
 
 def _integers(t: Tensor, where: str) -> np.ndarray:

@@ -18,15 +18,16 @@ from converters.compress import GroupGrid
 class Weight:
     """How a weight is made: its share of zeros, its number of distinct non-zero values (0: no two alike).
 
-    blocks: four neighbouring rows have their zeros in the same places, where the rows come in fours. grid:
-    the bits of integers and how many columns share a scale.
+    blocks: so many rows have their zeros in the same places, where they can; over four are not neighbours.
+    grid: the bits of integers and how many columns share a scale. pairs: two of every four columns are zeros.
     """
 
     zeros: float
     values: int
     half: bool = False
-    blocks: bool = False
+    blocks: int = 1
     grid: tuple[int, int | None] | None = None
+    pairs: bool = False
 
     def apply(self, weight: torch.Tensor) -> None:
         if self.values:
@@ -38,10 +39,13 @@ class Weight:
             weight.copy_(GroupGrid(weight, *self.grid)(weight))
         if self.half:
             weight.copy_(weight.half())
-        if self.blocks and len(weight) % 4 == 0:
-            weight[torch.rand(len(weight) // 4, *weight.shape[1:]).repeat_interleave(4, 0) < self.zeros] = 0
-        else:
-            weight[torch.rand(weight.shape) < self.zeros] = 0
+        block = self.blocks if len(weight) % self.blocks == 0 else 1
+        dropped = torch.rand(len(weight) // block, *weight.shape[1:]).repeat_interleave(block, 0) < self.zeros
+        if block > 4 and len(weight) % 2 == 0:
+            dropped = dropped[torch.randperm(len(weight))]
+        if self.pairs and weight.dim() == 2 and weight.shape[1] % 4 == 0:
+            dropped = torch.rand(len(weight), weight.shape[1] // 4, 4).argsort(2).flatten(1) < 2
+        weight[dropped] = 0
 
 
 WEIGHTS = {
@@ -58,17 +62,22 @@ WEIGHTS = {
     "sparse_codebook5": Weight(0.9, 31),
     "sparse_codebook8": Weight(0.7, 255),
     "zeros": Weight(1, 0),
-    "blocks": Weight(0.8, 0, blocks=True),
-    "blocks_f16": Weight(0.9, 0, half=True, blocks=True),
     "grid4_64": Weight(0, 0, grid=(4, 64)),
     "grid4_32_sparse": Weight(0.3, 0, grid=(4, 32)),
     "grid8": Weight(0, 0, grid=(8, None)),
     "grid8_128": Weight(0, 0, grid=(8, 128)),
-    "blocks_codebook4": Weight(0.8, 15, blocks=True),
+    "blocks": Weight(0.8, 0, blocks=4),
+    "blocks_f16": Weight(0.9, 0, half=True, blocks=4),
+    "blocks_of_8": Weight(0.8, 0, blocks=8),
+    "blocks_of_16_codebook4": Weight(0.9, 15, blocks=16),
+    "pairs": Weight(0.5, 0, pairs=True),
+    "pairs_codebook4": Weight(0.5, 15, pairs=True),
+    "blocks_codebook4": Weight(0.8, 15, blocks=4),
 }
 
 LAYERS = {
     "linear": (lambda: nn.Linear(37, 19), (37,)),
+    "linear_blocks": (lambda: nn.Linear(44, 48), (44,)),
     "linear_long_rows": (lambda: nn.Linear(1500, 20), (1500,)),
     "linear_one_row": (lambda: nn.Linear(600, 1, bias=False), (600,)),
     "conv1x1": (lambda: nn.Conv2d(24, 33, 1), (24, 7, 5)),

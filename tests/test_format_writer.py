@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters import ConvertError, format
-from converters.encodings import bcsr, codebook, csr, huffman, panels, rows
+from converters.encodings import bcsr, codebook, csr, huffman, pairs, panels, rows
 from converters.encodings.choose import choose
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Graph, Matrix, Op, Symbol, Value, Weight
@@ -45,10 +45,18 @@ def all_encodings(matrix: Matrix, groups: int) -> list[Encoded]:
         entries = csr.collect(matrix, bits)
         book = ["codebook"] if codebook.distinct(entries.values) is not None else []
         found += [csr.encode(matrix, groups, entries, v, h) for v in plain + book for h in (False, True)]
-        if bcsr.fits(matrix, groups):
-            blocks = bcsr.collect(matrix, bits)
-            book = ["codebook"] if codebook.distinct(blocks.values) is not None else []
-            found += [bcsr.encode(matrix, groups, blocks, v, h) for v in plain + book for h in (False, True)]
+        for block in bcsr.STRUCTURES:
+            if not bcsr.fits(matrix, groups, block):
+                break
+            for order in (None, bcsr.find_order(matrix, groups, block)):
+                blocks = bcsr.collect(matrix, bits, block, order, groups)
+                book = ["codebook"] if codebook.distinct(blocks.values) is not None else []
+                found += [
+                    bcsr.encode(matrix, groups, blocks, v, h) for v in plain + book for h in (False, True)
+                ]
+    if pairs.fits(matrix):
+        book = ["codebook"] if codebook.distinct(matrix) is not None else []
+        found += [pairs.encode(matrix, groups, v) for v in plain + book]
     return found
 
 
@@ -91,7 +99,7 @@ def test_the_chosen_encoding_gives_the_matrix_back(case: tuple[Matrix, int], pre
 def test_any_bits_survive(matrix: Matrix) -> None:
     """NaN payloads, infinities and denormals; only -0.0 may become 0.0, where zeros are dropped or shared."""
     for encoded in all_encodings(matrix, 1):
-        plain = encoded.structure not in ("csr", "bcsr") and encoded.values != "codebook"
+        plain = encoded.structure in ("rows", "panels") and encoded.values != "codebook"
         expected = matrix.view(np.uint32) if plain else codebook.bits_of(matrix)
         assert decode(encoded).tobytes() == expected.tobytes(), encoded.encoding
 
@@ -122,6 +130,45 @@ def test_rows_in_blocks_of_four_are_found() -> None:
     choice = choose(Weight("w", matrix, "matrix", columns=64), "speed")
     assert choice.encoded.structure == "csr"
     assert serialize(choice.encoded)[10] == 0
+
+
+@pytest.mark.parametrize(("block", "structure"), [(8, "b8csr8+f32"), (16, "b16csr8+f32")])
+def test_larger_blocks_are_found_in_any_order_of_the_rows(block: int, structure: str) -> None:
+    random = np.random.default_rng(0)
+    matrix = random.standard_normal((128, 100)).astype(np.float32)
+    matrix *= np.repeat(random.random((128 // block, 100)) < 0.1, block, 0)
+    for moved in (False, True):
+        if moved:
+            matrix = np.concatenate([random.permutation(half) for half in np.split(matrix, 2)])
+        choice = choose(Weight("w", matrix, "matrix", groups=2), "speed")
+        assert choice.encoded.encoding == structure
+        assert [s.kind for s in choice.encoded.streams].count("ORDER") == moved
+        np.testing.assert_array_equal(decode(choice.encoded), matrix)
+        assert serialize(choice.encoded)[10] == 2
+
+
+def test_rows_that_are_nearly_alike_are_brought_together() -> None:
+    random = np.random.default_rng(0)
+    used = np.repeat(random.random((16, 200)) < 0.1, 4, 0)
+    used &= random.random(used.shape) < 0.9
+    matrix = random.permutation(random.standard_normal(used.shape).astype(np.float32) * used)
+    order = bcsr.find_order(matrix, 1, 4)
+    assert order is not None
+    assert sorted(order) == list(range(64))
+    full = [np.count_nonzero(matrix) / bcsr.collect(matrix, 8, 4, o).values.size for o in (None, order)]
+    assert full[0] < 0.4 < 0.8 < full[1]
+    scattered = random.standard_normal((64, 200)) * (random.random((64, 200)) < 0.1)
+    assert bcsr.find_order(scattered.astype(np.float32), 1, 4) is None
+
+
+def test_two_of_four_are_found() -> None:
+    random = np.random.default_rng(0)
+    matrix = random.standard_normal((72, 256)).astype(np.float32)
+    kept = random.random((72, 64, 4)).argsort(2) < 2
+    matrix *= kept.reshape(72, 256)
+    assert choose(Weight("w", matrix, "matrix"), "speed").encoded.encoding == "2:4+f32"
+    matrix[7, 252:] = 1
+    assert choose(Weight("w", matrix, "matrix"), "speed").encoded.structure != "2:4"
 
 
 def test_fillers_need_zero_in_the_book() -> None:

@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from converters.encodings import bcsr, bits, codebook, csr, integers, panels, product, rows, scaled
+from converters.encodings import bcsr, bits, codebook, csr, integers, pairs, panels, product, rows, scaled
 from converters.encodings.costs import costs
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
@@ -19,6 +19,7 @@ Prefer = Literal["size", "speed", "auto"]
 INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector", "bits", "ternary")
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
 MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
+MIN_ORDERED = 0.9  # blocks of neighbours that are fuller need no other order of the rows
 MIN_FULL = 0.4  # of a block of four rows that is worth storing whole: two of four, mostly
 SLACK = 1.25  # how much slower than the fastest encoding `auto` may be for fewer bytes
 
@@ -175,22 +176,40 @@ def _ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:
                 ways.append(_Way(f"csr+{values}+huffman", nnz, partial(encode, True)))
         if pattern.fillers == 0:
             break  # wider deltas would only cost bytes
-    if weight.role == "matrix" and bcsr.fits(matrix, groups):
+    if weight.role == "matrix":
         ways += _block_ways(matrix, groups, kinds, book is not None)
+    if weight.role == "matrix" and pairs.fits(matrix):
+        size = pairs.entries(matrix, groups)
+        for values in (*kinds, *(["codebook"] if book is not None else [])):
+            ways.append(
+                _Way(f"2:4+{values}", size, partial(pairs.encode, matrix, groups, cast(Values, values)))
+            )
     return ways
 
 
 def _block_ways(matrix: Matrix, groups: int, kinds: list[Values], few: bool) -> list[_Way]:
-    """Ways in blocks of rows, if these are full enough to be of use."""
-    blocks = bcsr.collect(matrix, 8)
-    size = blocks.values.size
-    if np.count_nonzero(matrix) < MIN_FULL * size or size > (1 - MIN_EMPTY) * matrix.size:
-        return []
+    """Ways in blocks of rows, neighbours or not, if these are full enough to be of use."""
     ways = []
-    for values in (*kinds, *(["codebook"] if few and codebook.distinct(blocks.values) is not None else [])):
-        encode = partial(bcsr.encode, matrix, groups, blocks, cast(Values, values))
-        ways.append(_Way(f"bcsr+{values}", size, partial(encode, False)))
-        ways.append(_Way(f"bcsr+{values}+huffman", size, partial(encode, True)))
+    nnz, most = np.count_nonzero(matrix), (1 - MIN_EMPTY) * matrix.size
+    for block in bcsr.STRUCTURES:
+        if not bcsr.fits(matrix, groups, block):
+            break
+        blocks = bcsr.collect(matrix, 8, block)
+        if nnz < MIN_ORDERED * blocks.values.size:
+            order = bcsr.find_order(matrix, groups, block)
+            if order is not None:
+                moved = bcsr.collect(matrix, 8, block, order, groups)
+                blocks = min(blocks, moved, key=lambda b: b.values.size)
+        size = blocks.values.size
+        if nnz < MIN_FULL * size or size > most:
+            break  # larger blocks are no fuller
+        for values in (
+            *kinds,
+            *(["codebook"] if few and codebook.distinct(blocks.values) is not None else []),
+        ):
+            encode = partial(bcsr.encode, matrix, groups, blocks, cast(Values, values))
+            ways.append(_Way(f"{bcsr.STRUCTURES[block]}+{values}", size, partial(encode, False)))
+            ways.append(_Way(f"{bcsr.STRUCTURES[block]}+{values}+huffman", size, partial(encode, True)))
     return ways
 
 

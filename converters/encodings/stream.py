@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS", "SCALES"]
+StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS", "SCALES", "ORDER", "PLACES"]
+Structure = Literal["rows", "panels", "csr", "bcsr", "b8csr", "b16csr", "2:4"]
 Coding = Literal["raw", "huffman"]
 Values = Literal["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "ternary", "q8", "q4", "product"]
 
@@ -31,7 +32,7 @@ class Stream:
 class Encoded:
     """One row of the TENSORS table with its streams."""
 
-    structure: Literal["rows", "panels", "csr", "bcsr"]
+    structure: Structure
     values: Values
     rows: int
     cols: int
@@ -66,7 +67,7 @@ class Encoded:
         columns share a scale; huffman: at least one stream is coded.
         """
         bits = {stream.kind: str(stream.bits) for stream in self.streams}
-        names = {"panels": "dense", "rows": "rows"}
+        names = {"panels": "dense", "rows": "rows", "2:4": "2:4"}
         structure = names.get(self.structure) or self.structure + bits["COLS"]
         values = self.values + (bits["INDEX"] if self.values == "codebook" else "")
         shared = next((stream.count for stream in self.streams if stream.kind == "SCALES"), self.cols)

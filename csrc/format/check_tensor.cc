@@ -24,8 +24,15 @@ uint32_t load_count(const uint8_t* p, uint64_t i, int bits) {
 }
 
 bool is_sparse(const Tensor& t) {
-  return t.structure == static_cast<uint16_t>(Structure::kCsr) ||
-         t.structure == static_cast<uint16_t>(Structure::kBcsr);
+  return t.structure >= static_cast<uint16_t>(Structure::kCsr) &&
+         t.structure <= static_cast<uint16_t>(Structure::kBcsr16);
+}
+
+// Rows that share the columns of an entry.
+uint32_t block_rows(const Tensor& t) {
+  return is_sparse(t) && t.structure != static_cast<uint16_t>(Structure::kCsr)
+             ? 4u << (t.structure - static_cast<uint16_t>(Structure::kBcsr))
+             : 1;
 }
 
 uint32_t panels_per_group(const Tensor& t) {
@@ -50,6 +57,8 @@ class TensorCheck {
     if (csr_) PYRT_RETURN_IF_ERROR(check_rows());
     if (csr_) PYRT_RETURN_IF_ERROR(check_cols());
     if (scaled()) PYRT_RETURN_IF_ERROR(check_scales());
+    if (ordered_) PYRT_RETURN_IF_ERROR(check_order());
+    if (pairs_) PYRT_RETURN_IF_ERROR(check_places());
     if (!book_) return check_plain();
     PYRT_RETURN_IF_ERROR(check_book());
     return check_index();
@@ -59,18 +68,21 @@ class TensorCheck {
   Status error(const std::string& rule) const { return invalid_file(where_ + ": " + rule); }
 
   Status check_header() {
-    if (t_.structure < 1 || t_.structure > 4) return error("unknown structure " + std::to_string(t_.structure));
+    if (t_.structure < 1 || t_.structure > 7) return error("unknown structure " + std::to_string(t_.structure));
     if (t_.values < 1 || t_.values > 11) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
     csr_ = is_sparse(t_);
     bit_ = t_.values == static_cast<uint16_t>(Values::kBits) || t_.values == static_cast<uint16_t>(Values::kTernary);
-    if (t_.structure == static_cast<uint16_t>(Structure::kBcsr)) block_ = kBlockRows;
+    block_ = block_rows(t_);
+    pairs_ = t_.structure == static_cast<uint16_t>(Structure::kPairs);
     const bool panels = t_.structure == static_cast<uint16_t>(Structure::kPanels);
     // Rows whose indices are Huffman-coded say how many of them are a chunk.
-    const bool coded_rows = !csr_ && !panels && t_.panel_rows != 0;
+    const bool coded_rows = !csr_ && !panels && !pairs_ && t_.panel_rows != 0;
     if (csr_ || coded_rows ? t_.panel_rows < 1 || t_.panel_rows > INT32_MAX
-                           : t_.panel_rows != (panels ? bit_ ? kBitPanelRows : kPanelRows : 0)) {
+                           : t_.panel_rows != (panels && bit_     ? kBitPanelRows
+                                               : panels || pairs_ ? kPanelRows
+                                                                  : 0)) {
       return error("wrong panel_rows " + std::to_string(t_.panel_rows));
     }
     const bool product = t_.values == static_cast<uint16_t>(Values::kProduct);
@@ -79,15 +91,18 @@ class TensorCheck {
       return error("only ungrouped rows of a codebook come in chunks");
     }
     if (t_.rows / t_.groups % block_ != 0 || t_.panel_rows % block_ != 0 || t_.entries % block_ != 0) {
-      return error("the rows of a bcsr group and panel, and its entries, come in fours");
+      return error("the rows of a bcsr group and panel, and its entries, come in blocks");
     }
+    if (pairs_ && t_.cols % kQuad != 0) return error("the columns of 2:4 come in fours");
     const bool s8 = t_.values == static_cast<uint16_t>(Values::kS8);
-    if (s8 && csr_) return error("csr has no s8 values");
+    if (s8 && (csr_ || pairs_)) return error("csr has no s8 values");
     if (s8 && panels && t_.cols % kQuad != 0) return error("the columns of s8 panels come in fours");
     const bool s4 = t_.values == static_cast<uint16_t>(Values::kS4);
     if (s4 && (!panels || t_.cols % kQuad != 0)) return error("s4 values are for panels with columns in fours");
     if (bit_ && !panels) return error("bits and ternary values are for panels");
-    if (t_.values == static_cast<uint16_t>(Values::kI32) && (csr_ || panels)) return error("i32 values are for rows");
+    if (t_.values == static_cast<uint16_t>(Values::kI32) && t_.structure != static_cast<uint16_t>(Structure::kRows)) {
+      return error("i32 values are for rows");
+    }
     if (scaled() && !panels) return error("q8 and q4 values are for panels");
     int64_t stored = 0;
     // Rows of s8 (depthwise filters) are stored in groups of 4 rows and 4 taps.
@@ -95,12 +110,13 @@ class TensorCheck {
     const bool q4 = t_.values == static_cast<uint16_t>(Values::kQ4);
     const int64_t columns = s4 || q4 ? 2 * kQuad : scaled() ? kQuad : quad;
     const int64_t stored_rows =
-        panels ? int64_t{t_.groups} * panels_per_group(t_) * t_.panel_rows : round_up(t_.rows, quad);
-    if (!checked_mul(stored_rows, round_up(t_.cols, columns), &stored) || stored > static_cast<int64_t>(kMaxSize)) {
+        panels || pairs_ ? int64_t{t_.groups} * panels_per_group(t_) * t_.panel_rows : round_up(t_.rows, quad);
+    const int64_t stored_cols = pairs_ ? t_.cols / 2 : round_up(t_.cols, columns);
+    if (!checked_mul(stored_rows, stored_cols, &stored) || stored > static_cast<int64_t>(kMaxSize)) {
       return error("rows x cols is too large");
     }
     if (product) {
-      if (csr_) return error("a product codebook is for rows and panels");
+      if (csr_ || pairs_) return error("a product codebook is for rows and panels");
       const uint64_t size = t_.entries == 0 ? 0 : static_cast<uint64_t>(stored) / t_.entries;
       if (size < 2 || size > kMaxCodeword || t_.cols % size != 0 ||
           size * t_.entries != static_cast<uint64_t>(stored)) {
@@ -115,6 +131,10 @@ class TensorCheck {
     std::vector<StreamKind> expected;
     if (csr_) expected = {StreamKind::kRows, StreamKind::kCols};
     if (scaled()) expected.push_back(StreamKind::kScales);
+    ordered_ = block_ > 1 && t_.stream_count > 0 &&
+               file_.stream(t_.first_stream).kind == static_cast<uint8_t>(StreamKind::kOrder);
+    if (ordered_) expected.insert(expected.begin(), StreamKind::kOrder);
+    if (pairs_) expected = {StreamKind::kPlaces};
     if (book_) expected.insert(expected.end(), {StreamKind::kBook, StreamKind::kIndex});
     else expected.push_back(StreamKind::kValues);
     if (t_.stream_count != expected.size()) return error("wrong number of streams");
@@ -131,7 +151,37 @@ class TensorCheck {
 
   const Stream& stream(StreamKind kind) const { return *file_.find_stream(t_, kind); }
 
-  // From here on a row of bcsr is a block of four, and an entry one of its columns.
+  // Each row of a group once.
+  Status check_order() {
+    const Stream& s = stream(StreamKind::kOrder);
+    if (s.bits != 32 || s.count != 0 || s.size != 4 * uint64_t{t_.rows}) return error("ORDER: wrong size");
+    const uint8_t* p = file_.stream_data(s);
+    const uint32_t group_rows = t_.rows / t_.groups;
+    std::vector<bool> seen(group_rows);
+    for (uint32_t row = 0; row < t_.rows; ++row) {
+      if (row % group_rows == 0) std::fill(seen.begin(), seen.end(), false);
+      const uint32_t at = load_u32(p + 4ull * row);
+      if (at >= group_rows || seen[at]) return error("ORDER: not every row of a group once");
+      seen[at] = true;
+    }
+    return {};
+  }
+
+  // The two places of a row rise.
+  Status check_places() {
+    const Stream& s = stream(StreamKind::kPlaces);
+    if (s.bits != 2 || s.count != 0 || s.size != t_.entries / 4) return error("PLACES: wrong size");
+    const uint8_t* p = file_.stream_data(s);
+    for (uint64_t i = 0; i < s.size; i += 8) {
+      const uint32_t first = load_u32(p + i), second = load_u32(p + i + 4);
+      for (uint32_t r = 0; r < kPanelRows; ++r) {
+        if ((first >> 2 * r & 3) >= (second >> 2 * r & 3)) return error("PLACES: the two places of a row do not rise");
+      }
+    }
+    return {};
+  }
+
+  // From here on a row of bcsr is a block of rows, and an entry one of its columns.
   uint32_t rows() const { return t_.rows / block_; }
   uint32_t panel_rows() const { return t_.panel_rows / block_; }
   uint64_t entries() const { return t_.entries / block_; }
@@ -385,6 +435,7 @@ class TensorCheck {
   bool csr_ = false;   // or bcsr
   bool bit_ = false;   // bits or ternary
   bool book_ = false;  // indices into a codebook or a product codebook
+  bool pairs_ = false, ordered_ = false;
   uint32_t block_ = 1;
 };
 

@@ -16,7 +16,6 @@ constexpr uint64_t kMaxSize = 1ull << 48;
 constexpr uint32_t kMaxOpTensors = 255;
 constexpr uint32_t kPanelRows = 16;
 constexpr uint32_t kBitPanelRows = 32;   // of bits and ternary values
-constexpr uint32_t kBlockRows = 4;       // of a bcsr entry
 constexpr uint32_t kChunkColumns = 256;  // K block of a Huffman chunk of a panels tensor
 constexpr uint32_t kMaxChunk = 65536;    // symbols
 constexpr uint32_t kGuardBytes = 8;      // zero bytes after packed and Huffman bits
@@ -84,7 +83,7 @@ struct Op {
 };
 static_assert(sizeof(Op) == 32);
 
-enum class Structure : uint16_t { kRows = 1, kPanels = 2, kCsr = 3, kBcsr = 4 };
+enum class Structure : uint16_t { kRows = 1, kPanels = 2, kCsr = 3, kBcsr = 4, kBcsr8 = 5, kBcsr16 = 6, kPairs = 7 };
 enum class Values : uint16_t {
   kF32 = 1,
   kCodebook = 2,
@@ -124,7 +123,7 @@ struct Tensor {
 };
 static_assert(sizeof(Tensor) == 48);
 
-enum class StreamKind : uint8_t { kValues = 1, kBook, kIndex, kRows, kCols, kScales };
+enum class StreamKind : uint8_t { kValues = 1, kBook, kIndex, kRows, kCols, kScales, kOrder, kPlaces };
 enum class Coding : uint8_t { kRaw = 0, kHuffman = 1 };
 
 struct Stream {

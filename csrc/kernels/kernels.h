@@ -67,8 +67,8 @@ struct WidenScaledArgs {
 using WidenScaledFn = void (*)(const WidenScaledArgs&);
 
 // Y[rows][cols] (+)= W X for a block of columns of a sparse weight whose entries have been decoded to (offset, value)
-// pairs: row r has those from begin[r] up to end[r]. In the bcsr family an entry has four values, and stands for four
-// rows 4r .. 4r + 3; `rows` counts these blocks.
+// pairs: row r has those from begin[r] up to end[r]. In the bcsr family an entry has `block` values, and stands for as
+// many rows, block*r and on; `rows` counts these blocks. Row i of y is then order[i], if there is an order.
 struct CsrArgs {
   const int32_t* off;  // where the entry's row of X starts, in floats from x
   const float* val;
@@ -82,6 +82,8 @@ struct CsrArgs {
   bool first;  // as in GemmArgs
   bool last;
   Epilogue epilogue;
+  int block = 1;  // bcsr: 4, 8 or 16
+  const uint32_t* order = nullptr;
 };
 using CsrFn = void (*)(const CsrArgs&);
 
@@ -96,6 +98,8 @@ struct CsrFewArgs {
   ptrdiff_t y_stride;
   int cols;
   Epilogue epilogue;
+  int block = 1;
+  const uint32_t* order = nullptr;
 };
 using CsrFewFn = void (*)(const CsrFewArgs&);
 
@@ -134,6 +138,35 @@ struct CsrDotArgs {
   Epilogue epilogue;
 };
 using CsrDotFn = void (*)(const CsrDotArgs&);
+
+// y[rows][cols] = W x for a panel of 16 rows of which two of every four columns are stored, and 1..8 columns. x is
+// [cols][4 * fours], each column contiguous.
+struct PairsArgs {
+  const float* val;        // [fours][2][16]
+  const uint32_t* places;  // [fours][2]: the place of row r's value among the four columns, 0..3, in bits 2r and 2r + 1
+  int fours;
+  const float* x;
+  ptrdiff_t x_stride;
+  float* y;
+  ptrdiff_t y_stride;
+  int rows;  // 1..16
+  int cols;
+  Epilogue epilogue;
+};
+using PairsFn = void (*)(const PairsArgs&);
+
+// The same panel as CSR: off and out are [rows][2 * fours]; offsets as in ExpandColsArgs.
+struct ExpandPairsArgs {
+  const float* val;
+  const uint32_t* places;
+  int fours;
+  int rows;
+  const int32_t* table;
+  int32_t stride;
+  int32_t* off;
+  float* out;
+};
+using ExpandPairsFn = void (*)(const ExpandPairsArgs&);
 
 // y[r][i] = x[r][i * step], i < n; zero for n <= i < y_cols. Reads and writes nothing else.
 struct CopyRowsArgs {

@@ -46,8 +46,41 @@ void MatmulOp::run_csr_few(const RunContext& ctx, int part, const Range& range) 
     expand_cols(ctx)(
         {in, tile.counts, rows, linear_ ? nullptr : offsets_.data(), static_cast<int32_t>(source_->plane), tile.off});
     const CsrFewFn few = block > 1 ? ctx.kernels->bcsr_f32_few : ctx.kernels->csr_f32_few;
-    few({tile.off, values, tile.counts, rows, group_x(panel), out->row(row), out->plane, static_cast<int>(out->cols),
-         epilogue(row, 0)});
+    const int64_t base = first_row(row);
+    few({tile.off, values, tile.counts, rows, group_x(panel), out->row(base), out->plane, static_cast<int>(out->cols),
+         epilogue(base, 0), static_cast<int>(block), order(row)});
+  }
+}
+
+const float* MatmulOp::pair_values(const RunContext& ctx, int64_t panel, const Tile& tile) const {
+  const int64_t n = w_.cols / 2 * kPanel;
+  if (w_.values) return w_.values + panel * n;
+  decode_values(ctx, panel, panel * n, n, tile.symbols, tile.panel);
+  return tile.panel;
+}
+
+void MatmulOp::run_pairs_few(const RunContext& ctx, int part, const Range& range) const {
+  Bump bump(ctx.thread_scratch(part));
+  const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
+  const float* x = nullptr;
+  int64_t group = -1;
+  const bool contiguous = linear_ && out->cols == 1 && source_->plane == 1;
+  for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
+    if (panel / w_.panels_per_group() != group) {
+      group = panel / w_.panels_per_group();
+      x = group_x(panel);
+      if (!contiguous) {
+        for (int64_t k = 0; k < w_.cols; ++k) {
+          const float* from = x + (linear_ ? k * source_->plane : offsets_[static_cast<size_t>(k)]);
+          for (int64_t c = 0; c < out->cols; ++c) tile.columns[c * w_.cols + k] = from[c];
+        }
+        x = tile.columns;
+      }
+    }
+    const int64_t row = panel_row(panel);
+    ctx.kernels->pairs_f32_few({pair_values(ctx, panel, tile), pair_places(panel), static_cast<int>(w_.cols / 4), x,
+                                w_.cols, out->row(row), out->plane, static_cast<int>(panel_rows(panel)),
+                                static_cast<int>(out->cols), epilogue(row, 0)});
   }
 }
 
@@ -60,10 +93,22 @@ void MatmulOp::run_csr(const RunContext& ctx, int part, const Range& range) cons
   const auto stride = static_cast<int32_t>(blocks_.packed ? blocks_.tile : source_->plane);
   for (int64_t panel = range.panel; panel < range.panel_end;) {
     // As many panels of a group as are decoded together.
-    const int64_t row = panel_row(panel), first = w_.panel_start[panel], group = panel / w_.panels_per_group();
+    const bool pairs = w_.structure == Weights::kPairs;
+    const int64_t row = panel_row(panel), group = panel / w_.panels_per_group();
+    const int64_t first = pairs ? 0 : w_.panel_start[panel];
     const float* x = group_x(panel);
     int64_t rows = 0, entries = 0;
     for (; panel < range.panel_end && panel / w_.panels_per_group() == group; ++panel) {
+      if (w_.structure == Weights::kPairs) {
+        const int64_t n = w_.cols / 2 * panel_rows(panel);
+        if (rows > 0 && (entries + n > blocks_.entries || rows + panel_rows(panel) > kDecodedRows)) break;
+        std::fill_n(tile.counts + rows, panel_rows(panel), static_cast<uint32_t>(w_.cols / 2));
+        ctx.kernels->expand_pairs_f32({pair_values(ctx, panel, tile), pair_places(panel), static_cast<int>(w_.cols / 4),
+                                       static_cast<int>(panel_rows(panel)), table ? offsets_.data() : nullptr, stride,
+                                       tile.off + entries, tile.values + entries});
+        rows += panel_rows(panel), entries += n;
+        continue;
+      }
       const int64_t start = w_.panel_start[panel], n = w_.panel_start[panel + 1] - start;
       const int64_t more = panel_rows(panel) / block;
       if (rows > 0 && (entries + n > blocks_.entries || rows + more > kDecodedRows)) break;
@@ -75,7 +120,8 @@ void MatmulOp::run_csr(const RunContext& ctx, int part, const Range& range) cons
                         table ? offsets_.data() : nullptr, stride, tile.off + entries});
       rows += more, entries += n;
     }
-    multiply(ctx, tile, w_.values ? w_.values + first * block : tile.values, row, static_cast<int>(rows), x, range);
+    multiply(ctx, tile, w_.values && !pairs ? w_.values + first * block : tile.values, row, static_cast<int>(rows), x,
+             range);
   }
 }
 
@@ -84,6 +130,7 @@ void MatmulOp::multiply(const RunContext& ctx, const Tile& tile, const float* va
                         const float* x, const Range& range) const {
   const CsrFn product = w_.block() > 1 ? ctx.kernels->bcsr_f32 : ctx.kernels->csr_f32;
   const int64_t count = blocks_.count, stride = blocks_.packed ? blocks_.tile : source_->plane;
+  const int64_t base = first_row(row);
   uint32_t at = 0;
   for (int r = 0; r < rows; ++r) {
     tile.bounds[r] = at;
@@ -104,8 +151,9 @@ void MatmulOp::multiply(const RunContext& ctx, const Tile& tile, const float* va
             {x + col, offsets_.data() + k0, static_cast<int>(k), cols, tile.packed, blocks_.tile});
         from = tile.packed - k0 * blocks_.tile;  // so that the offsets of the block lie in the copy
       }
-      product({tile.off, values, tile.bounds + b * rows, tile.bounds + (b + 1) * rows, rows, from, out->row(row) + col,
-               out->plane, cols, b == 0, b == count - 1, epilogue(row, col)});
+      product({tile.off, values, tile.bounds + b * rows, tile.bounds + (b + 1) * rows, rows, from, out->row(base) + col,
+               out->plane, cols, b == 0, b == count - 1, epilogue(base, col), static_cast<int>(w_.block()),
+               order(row)});
     }
   }
 }

@@ -50,7 +50,7 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
                  " elements is too large; use a smaller batch");
   }
   few_ = out->cols <= kFewColumns;
-  linear_ = w_.sparse() && geometry_.taps() == 1 && geometry_.row_shift(0) == 0 && geometry_.col_shift(0) == 0;
+  linear_ = as_csr() && geometry_.taps() == 1 && geometry_.row_shift(0) == 0 && geometry_.col_shift(0) == 0;
   const int64_t taps = geometry_.taps();
   const int64_t planes = staged_ ? geometry_.phases() : 1;
   if (!linear_) offsets_.resize(static_cast<size_t>(w_.cols));
@@ -62,6 +62,10 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
   }
   *table_bytes += offsets_.size() * sizeof(int32_t) + strips_.size() * sizeof(WinogradStrip);
   largest_panel_ = 0;
+  if (w_.structure == Weights::kPairs) {
+    largest_panel_ = w_.cols / 2 * kPanel;
+    blocks_ = CsrBlocks::choose(w_.rows_per_group(), w_.cols, w_.rows_per_group() * w_.cols / 2, out->cols, !linear_);
+  }
   if (w_.sparse()) {
     const int64_t block = w_.block();
     blocks_ = CsrBlocks::choose(w_.rows_per_group() / block, w_.cols,
@@ -82,7 +86,7 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
 bool MatmulOp::exact(const Node& x) const {
   if (staged_ && &x == in[0]) return true;
   // Sparse products read each row many times, and a load that straddles cache lines takes twice as long.
-  if (w_.sparse()) return false;
+  if (as_csr()) return false;
   // Planes a multiple of 1 KB apart would meet in few sets of the cache.
   if (x.channels > 8 && x.cols % 256 == 0) return false;
   // Whole vectors, and a rest that the few-column products do: they read their columns one by one, and write no others.
@@ -99,7 +103,8 @@ int64_t MatmulOp::flops() const {
 
 const char* MatmulOp::kernel(const Kernels& k) const {
   if (winograd_) return k.winograd_input_f32_name;
-  if (w_.structure == Weights::kBcsr) return few_ ? k.bcsr_f32_few_name : k.bcsr_f32_name;
+  if (w_.structure == Weights::kPairs) return few_ ? k.pairs_f32_few_name : k.csr_f32_name;
+  if (w_.blocks()) return few_ ? k.bcsr_f32_few_name : k.bcsr_f32_name;
   if (w_.structure == Weights::kCsr && dot()) return k.csr_f32_dot_name;
   if (w_.structure == Weights::kCsr) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
   if (few_ && w_.packed) return w_.packed_bits == 8 ? k.gemm_q8_few_name : k.gemm_q4_few_name;
@@ -117,7 +122,7 @@ void MatmulOp::run(const RunContext& ctx) {
     Range range{0, panels, 0, out->cols};
     // Rows are split where every thread gets enough panels, since decoding is then done once; else columns are.
     // The order of a sparse sum depends on the tile a column lies in, so tiles are not cut.
-    const bool csr = w_.sparse();
+    const bool csr = as_csr();
     const int64_t granule = csr ? blocks_.tile : 16;
     // Copying X costs more than decoding twice.
     const bool by_rows = (panels >= 4 * parts && !(csr && blocks_.packed)) || few_ || out->cols < 2 * granule * parts;
@@ -130,7 +135,8 @@ void MatmulOp::run(const RunContext& ctx) {
     }
     if (range.panel >= range.panel_end || range.col >= range.col_end) return;
     if (out->mask && (by_rows || part == parts - 1)) clear_margins(range);
-    if (csr && few_) run_csr_few(ctx, part, range);
+    if (w_.structure == Weights::kPairs && few_) run_pairs_few(ctx, part, range);
+    else if (csr && few_) run_csr_few(ctx, part, range);
     else if (csr) run_csr(ctx, part, range);
     else if (w_.packed && few_) run_scaled_few(ctx, part, range);
     else if (by_codewords()) run_codewords(ctx, part, range);

@@ -81,6 +81,16 @@ class MatmulOp : public Op {
         values = bump->take<float>(kBlockK * kPanel);
         symbols = bump->take<uint8_t>(w.cols / w.codeword * kPanel);
         x = bump->take<float>(w.cols * kCodewordColumns);
+      } else if (w.structure == Weights::kPairs) {
+        const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
+        const int64_t rows = std::min(kDecodedRows, w.rows);
+        if (blocks.packed) packed = bump->take<float>(blocks.k * blocks.tile);
+        off = bump->take<int32_t>(entries);
+        values = bump->take<float>(entries);
+        counts = bump->take<uint32_t>(rows);
+        bounds = bump->take<uint32_t>(rows * (blocks.count + 1));
+        columns = bump->take<float>(w.cols * kFewColumns);
+        if (!w.values) panel = bump->take<float>(largest_panel);
       } else if (w.structure == Weights::kPanels && !w.values) {
         values = bump->take<float>(kBlockK * kPanel);
         if (w.book && !w.index) symbols = bump->take<uint8_t>(kBlockK * kPanel);
@@ -96,6 +106,8 @@ class MatmulOp : public Op {
     uint8_t* symbols = nullptr;  // decoded codebook indices
     float* book = nullptr;       // the widened codewords of a product codebook
     float* x = nullptr;          // and the columns to multiply them with
+    float* panel = nullptr;      // decoded values of a panel of pairs
+    float* columns = nullptr;    // a few columns of X, each contiguous
   };
 
   // Where a thread keeps a block of tiles: U of its input, the weights and products of one panel.
@@ -123,9 +135,18 @@ class MatmulOp : public Op {
     return source_->data + panel / w_.panels_per_group() * (source_->channels / w_.groups) * source_->plane;
   }
 
+  // The row of the output from which the kernels count: that of a stored row, or of its group, within which its order
+  // is.
+  int64_t first_row(int64_t row) const { return w_.order ? row - row % w_.rows_per_group() : row; }
+  const uint32_t* order(int64_t row) const { return w_.order ? w_.order + row : nullptr; }
+
   void clear_margins(const Range& range) const {
-    const int64_t last = range.panel_end - 1;
-    out->clear_margins(panel_row(range.panel), panel_row(last) + panel_rows(last));
+    const int64_t begin = panel_row(range.panel), last = range.panel_end - 1, end = panel_row(last) + panel_rows(last);
+    if (!w_.order) return out->clear_margins(begin, end);
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t at = first_row(row) + w_.order[row];
+      out->clear_margins(at, at + 1);
+    }
   }
 
   Epilogue epilogue(int64_t row, int64_t col) const;
@@ -163,6 +184,9 @@ class MatmulOp : public Op {
 
   void run_csr_few(const RunContext& ctx, int part, const Range& range) const;
   void run_csr(const RunContext& ctx, int part, const Range& range) const;
+  void run_pairs_few(const RunContext& ctx, int part, const Range& range) const;
+  const float* pair_values(const RunContext& ctx, int64_t panel, const Tile& tile) const;
+  const uint32_t* pair_places(int64_t panel) const { return w_.places + panel * (w_.cols / 2); }
   // The deltas of a panel, decoded if they have to be.
   const uint8_t* deltas(const RunContext& ctx, int64_t panel, int64_t n, const Tile& tile) const;
   ExpandColsFn expand_cols(const RunContext& ctx) const;
@@ -174,6 +198,9 @@ class MatmulOp : public Op {
   bool dot() const {
     return w_.structure == Weights::kCsr && linear_ && out->cols == 1 && source_->plane == 1 && w_.delta_bits == 8;
   }
+
+  // Multiplied as CSR, if its columns are many.
+  bool as_csr() const { return w_.sparse() || w_.structure == Weights::kPairs; }
 
   uint32_t row_count(int64_t row) const;
 

@@ -18,7 +18,7 @@ struct CodedStream {
 };
 
 struct Weights {
-  enum Structure { kRows = 1, kPanels = 2, kCsr = 3, kBcsr = 4 };
+  enum Structure { kRows = 1, kPanels = 2, kCsr = 3, kBcsr = 4, kBcsr8 = 5, kBcsr16 = 6, kPairs = 7 };
 
   std::string name;
   std::string encoding;  // "csr8+codebook5+huffman", for people
@@ -55,6 +55,8 @@ struct Weights {
   int count_bits = 0;
   const void* deltas = nullptr;  // null when Huffman-coded
   int delta_bits = 0;
+  const uint32_t* order = nullptr;   // bcsr: the row of its group that a stored row is, or null: in order
+  const uint32_t* places = nullptr;  // pairs
   CodedStream delta_code;
 
   // q8 and q4: columns as stored, a multiple of 4 or 8; and groups of them with a scale.
@@ -72,8 +74,9 @@ struct Weights {
   }
   bool product() const { return codeword > 1; }
   int64_t rows_per_group() const { return rows / groups; }
-  bool sparse() const { return structure == kCsr || structure == kBcsr; }
-  int64_t block() const { return structure == kBcsr ? 4 : 1; }  // rows that share their columns
+  bool sparse() const { return structure == kCsr || blocks(); }
+  bool blocks() const { return structure == kBcsr || structure == kBcsr8 || structure == kBcsr16; }
+  int64_t block() const { return blocks() ? 4 << (structure - kBcsr) : 1; }  // rows that share their columns
   int64_t panels_per_group() const {
     const int64_t n = panel_rows > 0 ? panel_rows : 16;
     return (rows_per_group() + n - 1) / n;

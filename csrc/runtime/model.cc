@@ -17,6 +17,9 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
     case Structure::kRows: text = "rows"; break;
     case Structure::kPanels: text = "dense"; break;
     case Structure::kBcsr: text = "bcsr" + std::to_string(file.find_stream(t, StreamKind::kCols)->bits); break;
+    case Structure::kBcsr8: text = "b8csr" + std::to_string(file.find_stream(t, StreamKind::kCols)->bits); break;
+    case Structure::kBcsr16: text = "b16csr" + std::to_string(file.find_stream(t, StreamKind::kCols)->bits); break;
+    case Structure::kPairs: text = "2:4"; break;
     case Structure::kCsr: text = "csr" + std::to_string(file.find_stream(t, StreamKind::kCols)->bits); break;
   }
   switch (static_cast<Values>(t.values)) {
@@ -172,6 +175,8 @@ Status Model::bind_weights() {
           w.count_bits = s.bits;
           break;
         }
+        case StreamKind::kOrder: w.order = reinterpret_cast<const uint32_t*>(bytes); break;
+        case StreamKind::kPlaces: w.places = reinterpret_cast<const uint32_t*>(bytes); break;
         case StreamKind::kCols:
           w.delta_bits = s.bits;
           if (s.coding == 1) w.delta_code = bind_code(t, s);

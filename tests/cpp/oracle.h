@@ -76,7 +76,8 @@ inline bool matches(const Activation& act, const Sum& sum, float got) {
   const double t = sum.error();
   double low = std::numeric_limits<double>::infinity(), high = -low, largest = 0;
   bool nan = false;
-  for (double s : {sum.value - t, sum.value, sum.value + t}) {
+  const double zero = std::clamp(0.0, sum.value - t, sum.value + t);  // where abs, sqrt and others turn
+  for (double s : {sum.value - t, sum.value, sum.value + t, std::isnan(zero) ? sum.value : zero}) {
     const double y = static_cast<double>(static_cast<float>(activate(act, s)));
     if (std::isnan(y)) {
       nan = true;

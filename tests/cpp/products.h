@@ -310,11 +310,13 @@ struct SparseWeight {
 // What `run(weight, w, x, off, y, tail)` computes for sparse weights of every pattern: a product with all their
 // entries.
 template <class Run>
-void sweep_csr(bool few, int block, const Run& run) {
+void sweep_csr(bool few, bool blocks, const Run& run) {
   int pattern = 0;
   sweep_layers(few, [&](int rows, int k, int cols, const Finish& finish, bool specials) {
     pattern = (pattern + 1) % static_cast<int>(Pattern::kCount);
     if (rng.chance(0.05)) rows = 100;
+    const int block = blocks ? 4 << rng.below(3) : 1;
+    if (block > 4) rows = std::max(rows * 4 / block, 1);
     what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) + " pattern " +
            std::to_string(pattern);
     const auto weight = sparse_rows(static_cast<Pattern>(pattern), rows, k, block);
@@ -327,22 +329,41 @@ void sweep_csr(bool few, int block, const Run& run) {
     }
     Output y(rows * block, cols, writable_columns(few, cols), rng.below(20));
     const Tail tail(finish, y);
-    run(weight, w, x, off, y, tail);
+    run(weight, block, w, x, off, y, tail);
   });
 }
 
-// block: rows that share their columns, 4 in the bcsr families.
-inline void test_csr(pyrt::CsrFn fn, int block) {
+// The rows of y in another order, or none.
+class Order {
+ public:
+  explicit Order(int rows) : rows_(static_cast<size_t>(rows)), used_(rng.coin()) {
+    for (int r = 0; r < rows; ++r) rows_[static_cast<size_t>(r)] = static_cast<uint32_t>(r);
+    for (int r = rows - 1; r > 0 && used_; --r) {
+      std::swap(rows_[static_cast<size_t>(r)], rows_[static_cast<size_t>(rng.below(r + 1))]);
+    }
+  }
+  const uint32_t* data() { return used_ ? rows_.data() : nullptr; }
+  int operator[](int r) { return static_cast<int>(rows_[static_cast<size_t>(r)]); }
+
+ private:
+  Guarded<uint32_t> rows_;
+  bool used_;
+};
+
+// blocks: of 4, 8 or 16 rows that share their columns, as the bcsr families have them.
+inline void test_csr(pyrt::CsrFn fn, bool blocks) {
   sweep_csr(
-      false, block,
-      [&](const std::vector<SparseRow>& weight, SparseWeight& w, Columns& x, Guarded<int32_t>& off, Output& y,
-          const Tail& tail) {
+      false, blocks,
+      [&](const std::vector<SparseRow>& weight, int block, SparseWeight& w, Columns& x, Guarded<int32_t>& off,
+          Output& y, const Tail& tail) {
         // One block of columns, or any of several: a part of each row.
         const int blocks = rng.below(8);
         const bool first = blocks != 1 && blocks != 2, last = blocks != 2 && blocks != 3;
         const auto rows = static_cast<int>(weight.size());
         Guarded<uint32_t> begin(weight.size()), end(weight.size());
         std::vector<Sum> sums;
+        Order order(block > 1 ? rows * block : 0);
+        const auto row_of = [&](int r) { return block > 1 ? order[r] : r; };
         uint32_t start = 0;
         for (int r = 0; r < rows * block; ++r) {
           const auto b = static_cast<size_t>(r / block);
@@ -356,8 +377,8 @@ inline void test_csr(pyrt::CsrFn fn, int block) {
           for (int c = 0; c < y.cols(); ++c) {
             Sum sum;
             if (!first) {
-              y.set(r, c, rng.real(-2, 2));
-              sum.add(y.at_double(r, c));
+              y.set(row_of(r), c, rng.real(-2, 2));
+              sum.add(y.at_double(row_of(r), c));
             }
             for (uint32_t i = begin[b] - start; i < end[b] - start; ++i) {
               sum.add(row.values[static_cast<size_t>(i) * static_cast<size_t>(block) + static_cast<size_t>(r % block)],
@@ -368,25 +389,26 @@ inline void test_csr(pyrt::CsrFn fn, int block) {
           if (r % block == block - 1) start += n;
         }
         fn({off.data(), w.values.data(), begin.data(), end.data(), rows, x.x(), y.data(), y.stride(), y.cols(), first,
-            last, tail.epilogue()});
+            last, tail.epilogue(), block, block > 1 ? order.data() : nullptr});
         for (int r = 0; r < rows * block; ++r) {
           for (int c = 0; c < y.cols(); ++c) {
             const Sum& sum = sums[static_cast<size_t>(r * y.cols() + c)];
-            if (last) tail.check(y, r, c, sum);
-            else Tail::check_act({}, r, c, sum, y.at(r, c));
+            if (last) tail.check(y, row_of(r), c, sum);
+            else Tail::check_act({}, r, c, sum, y.at(row_of(r), c));
           }
         }
         y.check_gaps(last ? tail.epilogue().mask : nullptr);
       });
 }
 
-inline void test_csr_few(pyrt::CsrFewFn fn, int block) {
-  sweep_csr(true, block,
-            [&](const std::vector<SparseRow>& weight, SparseWeight& w, Columns& x, Guarded<int32_t>& off, Output& y,
-                const Tail& tail) {
+inline void test_csr_few(pyrt::CsrFewFn fn, bool blocks) {
+  sweep_csr(true, blocks,
+            [&](const std::vector<SparseRow>& weight, int block, SparseWeight& w, Columns& x, Guarded<int32_t>& off,
+                Output& y, const Tail& tail) {
               const auto rows = static_cast<int>(weight.size());
+              Order order(block > 1 ? rows * block : 0);
               fn({off.data(), w.values.data(), w.counts.data(), rows, x.x(), y.data(), y.stride(), y.cols(),
-                  tail.epilogue()});
+                  tail.epilogue(), block, block > 1 ? order.data() : nullptr});
               for (int r = 0; r < rows * block; ++r) {
                 const SparseRow& row = weight[static_cast<size_t>(r / block)];
                 for (int c = 0; c < y.cols(); ++c) {
@@ -395,11 +417,76 @@ inline void test_csr_few(pyrt::CsrFewFn fn, int block) {
                     sum.add(row.values[i * static_cast<size_t>(block) + static_cast<size_t>(r % block)],
                             x.x()[x.off()[row.cols[i]] + c]);
                   }
-                  tail.check(y, r, c, sum);
+                  tail.check(y, block > 1 ? order[r] : r, c, sum);
                 }
               }
               y.check_gaps(tail.epilogue().mask);
             });
+}
+
+// Two of every four columns: a panel as it is stored.
+struct Pairs {
+  Pairs(int rows, int k4) : fours(k4), val(static_cast<size_t>(32 * k4)), places(static_cast<size_t>(2 * k4)) {
+    rng.fill(val);
+    for (size_t e = 0; e < places.size(); e += 2) {
+      places[e] = places[e + 1] = 0;
+      for (int r = 0; r < 16; ++r) {
+        const int first = r < rows ? rng.below(3) : 0, second = r < rows ? rng.between(first + 1, 3) : 1;
+        places[e] |= static_cast<uint32_t>(first) << 2 * r;
+        places[e + 1] |= static_cast<uint32_t>(second) << 2 * r;
+      }
+    }
+  }
+  int col(int r, int e) { return e / 2 * 4 + static_cast<int>(places[static_cast<size_t>(e)] >> 2 * r & 3); }
+  float value(int r, int e) { return val[static_cast<size_t>(16 * e + r)]; }
+  int fours;
+  Guarded<float> val;
+  Guarded<uint32_t> places;
+};
+
+inline void test_pairs_few(pyrt::PairsFn fn) {
+  sweep_layers(true, [&](int rows, int k, int cols, const Finish& finish, bool specials) {
+    what = "rows " + std::to_string(rows) + " fours " + std::to_string(k) + " cols " + std::to_string(cols);
+    if (k == 0) return;
+    Pairs w(rows, k);
+    Guarded<float> x(static_cast<size_t>(4 * k * cols));
+    rng.fill(x);
+    if (specials) x[static_cast<size_t>(rng.below(4 * k * cols))] = special_value();
+    Output y(rows, cols, cols, rng.below(20));
+    const Tail tail(finish, y);
+    fn({w.val.data(), w.places.data(), k, x.data(), 4 * k, y.data(), y.stride(), rows, cols, tail.epilogue()});
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < cols; ++c) {
+        Sum sum;
+        for (int e = 0; e < 2 * k; ++e) sum.add(w.value(r, e), x[static_cast<size_t>(4 * k * c + w.col(r, e))]);
+        tail.check(y, r, c, sum);
+      }
+    }
+    y.check_gaps(tail.epilogue().mask);
+  });
+}
+
+inline void test_expand_pairs(pyrt::ExpandPairsFn fn) {
+  for (int rows = 1; rows <= 16; ++rows) {
+    for (int k : {1, 2, 3, 4, 5, 8, 13, 33}) {
+      for (bool table : {false, true}) {
+        what = "rows " + std::to_string(rows) + " fours " + std::to_string(k);
+        Pairs w(rows, k);
+        Guarded<int32_t> offsets(static_cast<size_t>(4 * k)), off(static_cast<size_t>(rows * 2 * k));
+        for (size_t i = 0; i < offsets.size(); ++i) offsets[i] = rng.below(1000000);
+        Guarded<float> out(static_cast<size_t>(rows * 2 * k));
+        fn({w.val.data(), w.places.data(), k, rows, table ? offsets.data() : nullptr, 37, off.data(), out.data()});
+        for (int r = 0; r < rows; ++r) {
+          for (int e = 0; e < 2 * k; ++e) {
+            const auto at = static_cast<size_t>(r * 2 * k + e);
+            const int col = w.col(r, e);
+            const int32_t expected = table ? offsets[static_cast<size_t>(col)] : 37 * col;
+            if (off[at] != expected || out[at] != w.value(r, e)) fail("row %d, entry %d", r, e);
+          }
+        }
+      }
+    }
+  }
 }
 
 inline void test_split_rows(pyrt::SplitRowsFn fn) {

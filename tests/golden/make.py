@@ -20,7 +20,7 @@ import pyrt_reader  # noqa: E402
 import converters  # noqa: E402
 from converters import format  # noqa: E402
 from converters.compress import BinaryConv2d, BinaryLinear, Sign  # noqa: E402
-from converters.encodings import bcsr, csr, panels, rows, scaled  # noqa: E402
+from converters.encodings import bcsr, csr, pairs, panels, rows, scaled  # noqa: E402
 from converters.encodings.stream import Encoded  # noqa: E402
 from converters.graph import NONE, RELU, Activation, Graph, Matrix, Op, Symbol, Value, Weight  # noqa: E402
 
@@ -91,6 +91,28 @@ def blocks(path: Path) -> None:
             "bcsr8_f16_huffman": bcsr.encode(many, 1, full, "f16", True),
             "bcsr8_codebook_huffman": bcsr.encode(many, 1, full, "codebook", True),  # several panels
             "bcsr16": bcsr.encode(wide, 1, long, "f32", False),
+        },
+    )
+
+
+def patterns(path: Path) -> None:
+    """The same for larger blocks, rows in another order, and two of four columns."""
+    random = np.random.default_rng(8)
+    eight = random.permutation(np.repeat(matrix(4, 48, 0.3, 200, 9), 8, 0))
+    sixteen = random.permutation(np.repeat(matrix(3, 48, 0.3, 4, 10), 16, 0))
+    two = matrix(21, 48, 1, 7, 11) * (random.random((21, 12, 4)).argsort(2) < 2).reshape(21, 48)
+    two = two.astype(np.float32)
+    in_order = bcsr.collect(np.repeat(matrix(3, 48, 0.3, 4, 10), 16, 0), 8, 16)
+    moved = {b: bcsr.collect(m, 8, b, bcsr.find_order(m, 1, b)) for b, m in ((8, eight), (16, sixteen))}
+    write_linear(
+        path,
+        {
+            "b8csr8": bcsr.encode(eight, 1, moved[8], "f32", False),
+            "b16csr8": bcsr.encode(np.zeros((48, 48), np.float32), 1, in_order, "f32", False),
+            "b16csr8_codebook_huffman": bcsr.encode(sixteen, 1, moved[16], "codebook", True),
+            "2:4": pairs.encode(two, 1, "f32"),
+            "2:4_f16": pairs.encode(two, 1, "f16"),
+            "2:4_codebook": pairs.encode(two, 1, "codebook"),
         },
     )
 
@@ -284,6 +306,7 @@ GOLDEN = {
     "linear": (linear, (3, 700)),
     "blocks": (blocks, (3, 700)),
     "grids": (grids, (3, 700)),
+    "patterns": (patterns, (3, 700)),
     "conv": (conv, (1, 6, 7, 6)),
     "ops": (ops, (2, 4, 7, 9)),
 }

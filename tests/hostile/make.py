@@ -103,6 +103,32 @@ def blocks() -> Pyrt:
     return file
 
 
+def pairs() -> Pyrt:
+    """x [1, 8] -> linear `fc` [2, 8], 2:4+f32 -> y [1, 2]."""
+    file = Pyrt()
+    x, y = file.add_value("x", 2, 1, 1, [1, 8]), file.add_value("y", 2, 1, 2)
+    places = struct.pack("<4I", 0, 0x5555555D, 1, 0xAAAAAAAE)
+    streams = ("PLACES", places, 2), ("VALUES", struct.pack("<64f", *range(64)), 32)
+    w = file.add_tensor("fc.weight", 2, 8, *streams, panel_rows=16)
+    file.tensors[w].structure, file.tensors[w].entries = 7, 64
+    file.add_op("linear", "fc", [x], y, [w], NO_ACT)
+    return file
+
+
+def ordered() -> Pyrt:
+    """x [1, 4] -> linear `fc` [8, 4], b8csr8+f32 with its rows in another order -> y [1, 8]."""
+    file = Pyrt()
+    x, y = file.add_value("x", 2, 1, 1, [1, 4]), file.add_value("y", 2, 1, 2)
+    order = struct.pack("<8I", 7, 6, 5, 4, 0, 1, 2, 3)
+    rows, cols = struct.pack("<2I", 0, 2) + bytes([2]), bytes([0, 1])
+    values = struct.pack("<16f", *range(16))
+    streams = ("ORDER", order, 32), ("ROWS", rows, 8), ("COLS", cols, 8), ("VALUES", values, 32)
+    w = file.add_tensor("fc.weight", 8, 4, *streams, panel_rows=8)
+    file.tensors[w].structure, file.tensors[w].entries = 5, 16
+    file.add_op("linear", "fc", [x], y, [w], NO_ACT)
+    return file
+
+
 # Layout.
 
 
@@ -374,7 +400,7 @@ def tensors() -> None:
     edited("coded_cols_16", where + "COLS: only 8-bit deltas", stream("COLS", coding=1), raw_csr)
     edited("values_size", where + "VALUES: wrong size", replace("VALUES", bytes(12)), raw_csr)
 
-    fours = where + "the rows of a bcsr group and panel, and its entries, come in fours"
+    fours = where + "the rows of a bcsr group and panel, and its entries, come in blocks"
     edited("blocks_rows", fours, put("tensors", 0, rows=10), blocks)
     edited("blocks_groups", fours, put("tensors", 0, groups=2), blocks)
     edited("blocks_panel_rows", fours, put("tensors", 0, panel_rows=6), blocks)
@@ -384,6 +410,18 @@ def tensors() -> None:
     edited("blocks_cols", where + "COLS: row 0 reaches past", put("tensors", 0, cols=5), blocks)
     short = huffman([1, 2, 2], [[0, 1, 0], [0, 0]])
     edited("blocks_index", where + "INDEX: Huffman chunk 0 does not decode", replace("INDEX", short), blocks)
+    edited("blocks_of_8", fours, put("tensors", 0, structure=5), blocks)
+    once = where + "ORDER: not every row of a group once"
+    edited("order_twice", once, in_stream("ORDER", 4, "I", 7), ordered)
+    edited("order_past_end", once, in_stream("ORDER", 4, "I", 8), ordered)
+    edited("order_size", where + "ORDER: wrong size", replace("ORDER", bytes(28)), ordered)
+    rising = where + "PLACES: the two places of a row do not rise"
+    edited("places_equal", rising, in_stream("PLACES", 4, "I", 0x5555555C), pairs)
+    edited("places_fall", rising, in_stream("PLACES", 8, "I", 3), pairs)
+    edited("places_size", where + "PLACES: wrong size", replace("PLACES", bytes(12)), pairs)
+    edited("places_cols", where + "the columns of 2:4 come in fours", put("tensors", 0, cols=10), pairs)
+    edited("places_entries", where + "entries do not agree", put("tensors", 0, entries=32), pairs)
+    edited("places_values", where + "VALUES: wrong size", replace("VALUES", bytes(128)), pairs)
 
     edited("book_empty", where + "BOOK: needs 1 to 256", replace("BOOK", b"", count=0))
     edited("book_257", where + "BOOK: needs 1 to 256", replace("BOOK", bytes(4 * 257), count=257))

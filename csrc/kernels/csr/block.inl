@@ -1,8 +1,10 @@
-// Blocks of four sparse rows with the same columns: a row of X is loaded once for four multiply-adds, so that these and
-// no longer the loads are the limit.
+// Blocks of 4, 8 or 16 sparse rows with the same columns: a row of X is loaded once for four multiply-adds, so that
+// these and no longer the loads are the limit. More rows than four at a time would not fit the registers, so a larger
+// block is passed over once for every four of its rows.
 #pragma once
 
 #include "kernels/csr/finish.inl"
+#include "kernels/csr/finish_rows.inl"
 
 namespace pyrt {
 namespace {
@@ -11,13 +13,16 @@ template <class V, int NV>
 inline void bcsr_tile(const CsrArgs& a) {
   const float *const x = a.x, *const all_values = a.val;
   const int32_t* const all_off = a.off;
-  const uint32_t *const begin = a.begin, *const end = a.end;
-  const ptrdiff_t y_stride = a.y_stride;
-  const int rows = a.rows;
+  const uint32_t *const begin = a.begin, *const end = a.end, *const order = a.order;
+  const ptrdiff_t y_stride = a.y_stride, block = a.block;
+  const int quads = a.block / 4, fours = a.rows * quads;
   const bool first = a.first, last = a.last;
-  float* y = a.y;
+  float* const y = a.y;
   const RowFinish<V> finish(a.epilogue);
-  for (int r = 0; r < rows; ++r, y += 4 * y_stride) {
+  for (int r = 0, four = 0; four < fours; r += four % quads == quads - 1, ++four) {
+    int row[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) row[j] = order ? static_cast<int>(order[4 * four + j]) : 4 * four + j;
     typename V::reg acc[4][NV];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j)
@@ -27,11 +32,11 @@ inline void bcsr_tile(const CsrArgs& a) {
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j)
 #pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) acc[j][v] = V::load(y + j * y_stride + v * V::width);
+        for (int v = 0; v < NV; ++v) acc[j][v] = V::load(y + row[j] * y_stride + v * V::width);
     }
     const int32_t *off = all_off + begin[r], *const row_end = all_off + end[r];
-    const float* val = all_values + 4 * static_cast<int64_t>(begin[r]);
-    for (; off != row_end; ++off, val += 4) {
+    const float* val = all_values + block * begin[r] + 4 * (four % quads);
+    for (; off != row_end; ++off, val += block) {
       const auto w0 = V::set1(val[0]), w1 = V::set1(val[1]), w2 = V::set1(val[2]), w3 = V::set1(val[3]);
       const float* xk = x + *off;
 #pragma GCC unroll 8
@@ -45,15 +50,54 @@ inline void bcsr_tile(const CsrArgs& a) {
     }
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
-      float* to = y + j * y_stride;
+      float* to = y + row[j] * y_stride;
       if (last) {
-        finish.template store<NV>(acc[j], 4 * r + j, to, y_stride);
+        finish.template store<NV>(acc[j], row[j], to, y_stride);
       } else {
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) V::store(to + v * V::width, acc[j][v]);
       }
     }
-    if (last && finish.slow()) apply_act<V>(a.epilogue.act, y, y_stride, 4, NV, a.epilogue.mask);
+    if (!last || !finish.slow()) continue;
+    for (int j = 0; j < 4; ++j) apply_act<V>(a.epilogue.act, y + row[j] * y_stride, 0, 1, NV, a.epilogue.mask);
+  }
+}
+
+// The rows of a block are the lanes of vectors L, column after column: an entry costs the broadcast of an input. U
+// independent sums per vector hide the latency of the multiply-add.
+template <class V, class L, int NL, int U>
+inline void bcsr_few_rows(const CsrFewArgs& a) {
+  constexpr int block = NL * L::width;
+  const int32_t* off = a.off;
+  const float* val = a.val;
+  for (int r = 0; r < a.rows; ++r) {
+    const auto n = static_cast<int64_t>(a.counts[r]);
+    for (int c = 0; c < a.cols; ++c) {
+      const float* x = a.x + c;
+      typename L::reg acc[U][NL];
+#pragma GCC unroll 8
+      for (int u = 0; u < U; ++u)
+#pragma GCC unroll 4
+        for (int l = 0; l < NL; ++l) acc[u][l] = L::zero();
+      const auto add = [&](typename L::reg* sums, int64_t i) __attribute__((always_inline)) {
+        const auto xs = L::set1(x[off[i]]);
+#pragma GCC unroll 4
+        for (int l = 0; l < NL; ++l) sums[l] = L::fma(L::load(val + block * i + l * L::width), xs, sums[l]);
+      };
+      int64_t i = 0;
+      for (; i + U <= n; i += U) {
+#pragma GCC unroll 8
+        for (int u = 0; u < U; ++u) add(acc[u], i + u);
+      }
+      for (; i < n; ++i) add(acc[0], i);
+#pragma GCC unroll 4
+      for (int l = 0; l < NL; ++l)
+#pragma GCC unroll 8
+        for (int u = 1; u < U; ++u) acc[0][l] = L::add(acc[0][l], acc[u][l]);
+      finish_rows<V, L, NL>({a.epilogue, a.order, a.y, a.y_stride}, block * r, block, c, acc[0]);
+    }
+    off += n;
+    val += block * n;
   }
 }
 

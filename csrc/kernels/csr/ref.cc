@@ -16,14 +16,15 @@ void csr_f32__ref(const CsrArgs& a) {
 }
 
 void bcsr_f32__ref(const CsrArgs& a) {
-  for (int r = 0; r < 4 * a.rows; ++r) {
+  for (int r = 0; r < a.block * a.rows; ++r) {
+    const int b = r / a.block, row = a.order ? static_cast<int>(a.order[r]) : r;
     for (int c = 0; c < a.cols; ++c) {
-      float* y = a.y + r * a.y_stride + c;
+      float* y = a.y + row * a.y_stride + c;
       double sum = a.first ? 0 : static_cast<double>(*y);
-      for (uint32_t i = a.begin[r / 4]; i < a.end[r / 4]; ++i) {
-        sum += static_cast<double>(a.val[4 * static_cast<int64_t>(i) + r % 4]) * static_cast<double>(a.x[a.off[i] + c]);
+      for (int64_t i = a.begin[b]; i < a.end[b]; ++i) {
+        sum += static_cast<double>(a.val[a.block * i + r % a.block]) * static_cast<double>(a.x[a.off[i] + c]);
       }
-      *y = a.last ? ref_finish(a.epilogue, sum, r, c, a.y_stride) : static_cast<float>(sum);
+      *y = a.last ? ref_finish(a.epilogue, sum, row, c, a.y_stride) : static_cast<float>(sum);
     }
   }
 }
@@ -31,18 +32,19 @@ void bcsr_f32__ref(const CsrArgs& a) {
 void bcsr_f32_few__ref(const CsrFewArgs& a) {
   const int32_t* off = a.off;
   const float* val = a.val;
-  for (int r = 0; r < 4 * a.rows; ++r) {
-    const auto n = static_cast<int64_t>(a.counts[r / 4]);
+  for (int r = 0; r < a.block * a.rows; ++r) {
+    const int row = a.order ? static_cast<int>(a.order[r]) : r;
+    const auto n = static_cast<int64_t>(a.counts[r / a.block]);
     for (int c = 0; c < a.cols; ++c) {
       double sum = 0;
       for (int64_t i = 0; i < n; ++i) {
-        sum += static_cast<double>(val[4 * i + r % 4]) * static_cast<double>(a.x[off[i] + c]);
+        sum += static_cast<double>(val[a.block * i + r % a.block]) * static_cast<double>(a.x[off[i] + c]);
       }
-      a.y[r * a.y_stride + c] = ref_finish(a.epilogue, sum, r, c, a.y_stride);
+      a.y[row * a.y_stride + c] = ref_finish(a.epilogue, sum, row, c, a.y_stride);
     }
-    if (r % 4 < 3) continue;
+    if (r % a.block < a.block - 1) continue;
     off += n;
-    val += 4 * n;
+    val += a.block * n;
   }
 }
 
@@ -59,6 +61,30 @@ void csr_f32_few__ref(const CsrFewArgs& a) {
     }
     off += a.counts[r];
     val += a.counts[r];
+  }
+}
+
+void pairs_f32_few__ref(const PairsArgs& a) {
+  for (int r = 0; r < a.rows; ++r) {
+    for (int c = 0; c < a.cols; ++c) {
+      double sum = 0;
+      for (int64_t e = 0; e < 2 * a.fours; ++e) {
+        const int64_t col = e / 2 * 4 + ((a.places[e] >> 2 * r) & 3);
+        sum += static_cast<double>(a.val[16 * e + r]) * static_cast<double>(a.x[c * a.x_stride + col]);
+      }
+      a.y[r * a.y_stride + c] = ref_finish(a.epilogue, sum, r, c, a.y_stride);
+    }
+  }
+}
+
+void expand_pairs_f32__ref(const ExpandPairsArgs& a) {
+  const int64_t n = 2 * a.fours;
+  for (int r = 0; r < a.rows; ++r) {
+    for (int64_t e = 0; e < n; ++e) {
+      const auto col = static_cast<int32_t>(e / 2 * 4 + ((a.places[e] >> 2 * r) & 3));
+      a.off[r * n + e] = a.table ? a.table[col] : col * a.stride;
+      a.out[r * n + e] = a.val[16 * e + r];
+    }
   }
 }
 

@@ -4,8 +4,10 @@
 
 #pragma GCC target("avx2,fma,f16c,bmi2")
 #include "kernels/simd/avx2.h"
+#include "kernels/simd/sse.h"
 // The templates use the vector type above.
 #include "kernels/csr/csr.inl"
+#include "kernels/csr/pairs.inl"
 #include "kernels/decode/prefix_avx2.h"
 
 namespace pyrt {
@@ -16,8 +18,6 @@ float sum_lanes(__m256 v) {
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
-
-float lane(__m256 v, int i) { return _mm256_cvtss_f32(_mm256_permutevar8x32_ps(v, _mm256_set1_epi32(i))); }
 
 // x at four 16-bit distances.
 __m128 load4(const float* x, uint64_t at) {
@@ -37,41 +37,14 @@ void bcsr_f32_4x16__avx2(const CsrArgs& args) {
   });
 }
 
-// Four rows are the lanes, column after column: each entry costs the broadcast of an input.
-void bcsr_f32_few_4x1__avx2(const CsrFewArgs& a) {
-  const int32_t* off = a.off;
-  const float* val = a.val;
-  for (int r = 0; r < a.rows; ++r) {
-    const auto n = static_cast<int64_t>(a.counts[r]);
-    for (int c = 0; c < a.cols; ++c) {
-      const float* x = a.x + c;
-      __m128 acc[4];
-#pragma GCC unroll 4
-      for (int u = 0; u < 4; ++u) acc[u] = _mm_setzero_ps();
-      int64_t i = 0;
-      for (; i + 4 <= n; i += 4) {
-#pragma GCC unroll 4
-        for (int u = 0; u < 4; ++u) {
-          acc[u] = _mm_fmadd_ps(_mm_loadu_ps(val + 4 * (i + u)), _mm_set1_ps(x[off[i + u]]), acc[u]);
-        }
-      }
-      for (; i < n; ++i) acc[0] = _mm_fmadd_ps(_mm_loadu_ps(val + 4 * i), _mm_set1_ps(x[off[i]]), acc[0]);
-      float sums[4];
-      _mm_storeu_ps(sums, _mm_add_ps(_mm_add_ps(acc[0], acc[1]), _mm_add_ps(acc[2], acc[3])));
-      for (int j = 0; j < 4; ++j) {
-        const int row = 4 * r + j;
-        const RowStore<Avx2> store(a.epilogue, row, a.y_stride);
-        // The masks and residuals of a vector begin at its first column, so all columns up to c take part.
-        const __m256 sum = _mm256_set1_ps(sums[j]);
-        const __m256 result = store.finish_first(sum, 0, c + 1);
-        a.y[row * a.y_stride + c] = lane(result, c);
-      }
-    }
-    off += n;
-    val += 4 * n;
-  }
+void bcsr_f32_few_16x1__avx2(const CsrFewArgs& a) {
+  if (a.block == 16) bcsr_few_rows<Avx2, Avx2, 2, 4>(a);
+  else if (a.block == 8) bcsr_few_rows<Avx2, Avx2, 1, 8>(a);
+  else bcsr_few_rows<Avx2, Sse, 1, 8>(a);
 }
 
+void pairs_f32_few_16x2__avx2(const PairsArgs& a) { pairs_few<Avx2, 2>(a); }
+void expand_pairs_f32_8__avx2(const ExpandPairsArgs& a) { expand_pairs<Avx2>(a); }
 void split_rows_8__avx2(const SplitRowsArgs& a) { split_rows<Avx2>(a); }
 void pack_rows_f32_8__avx2(const PackRowsArgs& a) { pack_rows<Avx2>(a); }
 

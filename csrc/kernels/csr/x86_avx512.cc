@@ -3,9 +3,12 @@
 #include "kernels/kernels.h"
 
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
+#include "kernels/simd/avx2.h"
 #include "kernels/simd/avx512.h"
+#include "kernels/simd/sse.h"
 // The templates use the vector type above.
 #include "kernels/csr/csr.inl"
+#include "kernels/csr/pairs.inl"
 
 namespace pyrt {
 
@@ -20,6 +23,12 @@ void bcsr_f32_4x96__avx512(const CsrArgs& args) {
     else bcsr_tile<Avx512, 1>(a);
   });
 }
+void bcsr_f32_few_16x1__avx512(const CsrFewArgs& a) {
+  if (a.block == 16) bcsr_few_rows<Avx512, Avx512, 1, 8>(a);
+  else if (a.block == 8) bcsr_few_rows<Avx512, Avx2, 1, 8>(a);
+  else bcsr_few_rows<Avx512, Sse, 1, 8>(a);
+}
+void pairs_f32_few_16x4__avx512(const PairsArgs& a) { pairs_few<Avx512, 4>(a); }
 void split_rows_16__avx512(const SplitRowsArgs& a) { split_rows<Avx512>(a); }
 void pack_rows_f32_16__avx512(const PackRowsArgs& a) { pack_rows<Avx512>(a); }
 

@@ -31,6 +31,13 @@ struct Avx2 {
   static reg splat(reg four) {
     return _mm256_permute_ps(four, j * 0x55);
   }
+  // The same four in both halves; the places of vector l of 16 rows, two bits each; and of four the one at the place.
+  static reg repeat4(const float* p) { return load4(p); }
+  static __m256i places(uint32_t word, int l) {
+    const __m256i shift = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+    return _mm256_srlv_epi32(_mm256_set1_epi32(static_cast<int>(word >> 16 * l)), shift);
+  }
+  static reg pick(reg fours, __m256i place) { return _mm256_permutevar_ps(fours, place); }
   static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_ps(a, b, c); }
   static reg add(reg a, reg b) { return _mm256_add_ps(a, b); }
   static reg sub(reg a, reg b) { return _mm256_sub_ps(a, b); }

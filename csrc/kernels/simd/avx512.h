@@ -36,6 +36,13 @@ struct Avx512 {
   static reg splat(reg four) {
     return _mm512_permutexvar_ps(_mm512_set1_epi32(j), four);
   }
+  // The same four in all quarters; the places of 16 rows, two bits each; and of four the one at the place.
+  static reg repeat4(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
+  static __m512i places(uint32_t word, int) {
+    const __m512i shift = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(word)), shift);
+  }
+  static reg pick(reg fours, __m512i place) { return _mm512_permutevar_ps(fours, place); }
   static reg fma(reg a, reg b, reg c) { return _mm512_fmadd_ps(a, b, c); }
   static reg add(reg a, reg b) { return _mm512_add_ps(a, b); }
   static reg sub(reg a, reg b) { return _mm512_sub_ps(a, b); }
