@@ -1,4 +1,4 @@
-"""What 64-bit ARM boards run, cross-built and under QEMU, against the oracle of tests/cpp: pytest -m emulated."""
+"""What 64-bit ARM boards run, cross-built and under QEMU, against the oracle of tests/cpp: -m emulated."""
 
 import shutil
 import subprocess
