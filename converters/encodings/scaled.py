@@ -45,13 +45,12 @@ class Scaled:
 def find(matrix: Matrix) -> Scaled | None:
     """The grid that all of f32 [M, K] lies on, in as few bits and scales as can be; None if there is none."""
     for bits in (4, 8):
-        smallest = _in_groups(matrix, min(SIZES))
-        sample = smallest.reshape(-1, smallest.shape[2])
-        picked = np.linspace(0, len(sample) - 1, min(SAMPLE, len(sample))).astype(int)
-        if _grids(sample[picked], bits) is None:
+        if not _sample_fits(matrix, min(SIZES), bits):
             continue
         whole = -(-matrix.shape[1] // UNIT) * UNIT
         for columns in (whole, *(size for size in SIZES if size < whole)):
+            if not _sample_fits(matrix, columns, bits):
+                continue
             groups = _in_groups(matrix, columns)
             found = _grids(groups.reshape(-1, columns), bits)
             if found is not None:
@@ -61,6 +60,13 @@ def find(matrix: Matrix) -> Scaled | None:
                     bits, columns, integers.reshape(rows, -1)[:, :cols].copy(), scales.reshape(rows, -1)
                 )
     return None
+
+
+def _sample_fits(matrix: Matrix, columns: int, bits: int) -> bool:
+    rows = np.linspace(0, len(matrix) - 1, min(SAMPLE, len(matrix))).astype(int)
+    groups = _in_groups(matrix[rows], columns).reshape(-1, columns)
+    picked = np.linspace(0, len(groups) - 1, min(SAMPLE, len(groups))).astype(int)
+    return _grids(groups[picked], bits) is not None
 
 
 def _in_groups(matrix: Matrix, columns: int) -> Matrix:
