@@ -75,8 +75,9 @@ class Weight:
     """A constant operand, f32 or f64 [M, K] (f64 until written, so that folding rounds once).
 
     role: "matrix" is multiplied (linear, conv), "depthwise" is one filter per channel, "vector" is a bias
-    or a scale of shape [M, 1], "embedding" is a table that rows are read from, "constant" is anything else, flattened to [numel, 1]. The integer roles hold
-    int8 or int32 in the column order of the file (integers.py); "bits" and "ternary" hold +1, -1 and 0.
+    or a scale of shape [M, 1], "embedding" is a table that rows are read from, "constant" is anything else,
+    flattened to [numel, 1]. The integer roles hold int8 or int32 in the column order of the file
+    (integers.py); "bits" and "ternary" hold +1, -1 and 0.
     grid: where the weight lies on an integer grid. parameters: of the torch tensor, if not all of `matrix`.
     columns: for how many columns of activations it is used at batch 1; tells GEMV from GEMM.
     taps: positions of a convolution's kernel, K = input channels x taps.

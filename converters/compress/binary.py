@@ -343,6 +343,5 @@ def clip_latent(module: nn.Module) -> None:
     after each step of the optimizer (Courbariaux et al.).
     """
     for layer in module.modules():
-        if isinstance(layer, (BinaryConv2d, BinaryLinear)):
-            if isinstance(_form(layer), BinaryWeight):
-                cast(Tensor, cast(nn.ModuleDict, layer.parametrizations)["weight"].original).clamp_(-1, 1)
+        if isinstance(layer, (BinaryConv2d, BinaryLinear)) and isinstance(_form(layer), BinaryWeight):
+            cast(Tensor, cast(nn.ModuleDict, layer.parametrizations)["weight"].original).clamp_(-1, 1)

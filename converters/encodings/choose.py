@@ -102,7 +102,7 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
 
 
 def _table(matrix: Matrix, prefer: Prefer, nnz: int) -> Choice:
-    """An embedding table: a row is read in no time, but of a Huffman-coded one all of its chunk is decoded."""
+    """An embedding table: a row is read in no time; of a Huffman-coded one all of its chunk is."""
     book = codebook.distinct(matrix)
     codewords = product.find(matrix)
     if codewords is not None and (book is None or codewords.bits < codebook.index_bits(book.size)):

@@ -15,7 +15,7 @@ def encode_coded(matrix: Matrix) -> Encoded:
     """Encodes the rows of f32 [M, K] by Huffman-coded codebook indices, in chunks of a few rows; by plain
     ones where that gains little.
     """
-    rows, cols = matrix.shape
+    cols = matrix.shape[1]
     per_chunk = max(1, CHUNK // cols)
     bounds = [*range(0, matrix.size, per_chunk * cols), matrix.size]
     streams = codebook.encode(matrix.ravel(), chunk_bounds=bounds)

@@ -247,7 +247,8 @@ class _Lowering:
             )
         if fake.dtype not in INPUT_DTYPES and not name.startswith("quantized_decomposed."):
             raise Unsupported(
-                f"its result is {fake.dtype}; activations are float32, call model.float(), integers int64 or int32"
+                f"its result is {fake.dtype}; activations are float32 (call model.float()), "
+                "integers int64 or int32"
             )
         if 0 in _example(fake):
             raise Unsupported("its result is empty; leave empty tensors out")

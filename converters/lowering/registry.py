@@ -97,7 +97,7 @@ class PerToken:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """Whether a value is >= a bound (`turned`: below it): of use to what chooses between two numbers by it."""
+    """Whether a value is >= a bound (`turned`: below it): for what chooses between two numbers by it."""
 
     value: Value
     bound: np.ndarray[Any, Any]
@@ -130,8 +130,8 @@ def folds(*names: str) -> Callable[[H], H]:
 class Context:
     """The graph being built and the ATen op being lowered.
 
-    op: its name. shapes, examples: of its outputs, symbolic and for the example inputs. used: which of several
-    outputs are read. dtypes: of its arguments, None for those that are no tensors.
+    op: its name. shapes, examples: of its outputs, symbolic and for the example inputs. used: which of
+    several outputs are read. dtypes: of its arguments, None for those that are no tensors.
     """
 
     graph: Graph
