@@ -1,12 +1,13 @@
 # make demo    set up, train, compress, convert and compare two small nets (DATA=dir: on MNIST's idx.gz files)
 # make test    set up and run every test, C++ and Python
+# make emulated  sweep the kernels of 64-bit ARM under QEMU
 # make lint    formatting, lint and types
 # make bench   the pytest-benchmark suites
 PYTHON ?= python3
 PY := .venv/bin/python
 SOURCES := $(shell find csrc -type f)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test emulated lint bench clean
 
 demo: .venv/.built
 	$(PY) examples/digits.py $(if $(DATA),--data $(DATA))
@@ -14,6 +15,10 @@ demo: .venv/.built
 # Files of tests are shared among two processes.
 test: .venv/.built
 	$(PY) -m pytest -n 2 --dist loadfile
+
+# The kernels that 64-bit ARM runs, cross-built and under QEMU (Debian: g++-aarch64-linux-gnu qemu-user).
+emulated: .venv/.built
+	$(PY) -m pytest -q -m emulated tests/test_emulated.py
 
 bench: .venv/.built
 	$(PY) -m pytest bench
