@@ -55,6 +55,9 @@ def find(matrix: Matrix) -> Product | None:
             least = bytes_
             found = np.ascontiguousarray(blocks[first]).view(np.float32)
             best = Product(found, index.reshape(height, cols // size).astype(np.uint8))
+    # Pairs of a few numbers are a product codebook as well, but no smaller than the numbers alone.
+    if best is not None and (numbers := len(np.unique(best.codewords))) <= MAX_CODEWORDS:
+        return best if best.bits < codebook.index_bits(numbers) else None
     return best
 
 

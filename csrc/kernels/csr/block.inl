@@ -18,7 +18,6 @@ inline void bcsr_tile(const CsrArgs& a) {
   const int quads = a.block / 4, fours = a.rows * quads;
   const bool first = a.first, last = a.last;
   float* const y = a.y;
-  const RowFinish<V> finish(a.epilogue);
   for (int r = 0, four = 0; four < fours; r += four % quads == quads - 1, ++four) {
     int row[4];
 #pragma GCC unroll 4
@@ -48,6 +47,8 @@ inline void bcsr_tile(const CsrArgs& a) {
         acc[3][v] = V::fma(w3, xs, acc[3][v]);
       }
     }
+    // Made anew for every four rows, so that its vectors take no registers from the loop above.
+    const RowFinish<V> finish(a.epilogue);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
       float* to = y + row[j] * y_stride;

@@ -42,11 +42,15 @@ inline void pairs_columns(const PairsArgs& a, int column) {
   for (; k < a.fours; ++k) add(acc[0], k);
 #pragma GCC unroll 4
   for (int c = 0; c < NC; ++c) {
-#pragma GCC unroll 4
-    for (int u = 1; u < U; ++u)
+    // A copy: sums whose address leaves the function would be stored in every turn of the loop.
+    typename V::reg sums[NL];
 #pragma GCC unroll 2
-      for (int l = 0; l < NL; ++l) acc[0][c][l] = V::add(acc[0][c][l], acc[u][c][l]);
-    finish_rows<V, V, NL>({a.epilogue, nullptr, a.y, a.y_stride}, 0, a.rows, column + c, acc[0][c]);
+    for (int l = 0; l < NL; ++l) {
+      sums[l] = acc[0][c][l];
+#pragma GCC unroll 4
+      for (int u = 1; u < U; ++u) sums[l] = V::add(sums[l], acc[u][c][l]);
+    }
+    finish_rows<V, V, NL>({a.epilogue, nullptr, a.y, a.y_stride}, 0, a.rows, column + c, sums);
   }
 }
 
