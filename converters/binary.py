@@ -8,12 +8,14 @@ float, with scale, bias and residual. Whatever else reads a sign gets it in floa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from converters.graph import NONE, RELU, Attr, Graph, Matrix, Op, Value, Weight
+from converters.twins import TwinPass
 
 ADD, MUL = 0, 2
 MAX_COLUMNS = 32736
@@ -47,21 +49,16 @@ def rows_of_one_size(matrix: Matrix) -> Floats | None:
 def to_bits(graph: Graph) -> None:
     """Replaces all `sign` ops of a fused graph."""
     if any(op.kind == "sign" for op in graph.ops):
-        graph.ops = _Pass(graph).run()
+        _Pass(graph).run()
 
 
-class _Pass:
+class _Pass(TwinPass[Twin]):
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.readers = graph.consumers()
+        super().__init__(graph)
         self.producers = graph.producers()
-        self.twins: dict[Value, Twin] = {}
-        self.made = set(graph.inputs)  # what exists in f32
-        self.done: set[Op] = set()  # taken along with an op before them
-        self.ops: list[Op] = []
 
-    def run(self) -> list[Op]:
-        rules = {
+    def rules(self) -> dict[str, Callable[[Op], bool]]:
+        return {
             "sign": self._sign,
             "scalar": self._scalar,
             "pool2d": self._moved,
@@ -70,23 +67,13 @@ class _Pass:
             "conv2d": self._product,
             "linear": self._product,
         }
-        for op in self.graph.ops:
-            if op in self.done or (op.kind in rules and rules[op.kind](op)):
-                continue
-            for value in op.inputs:
-                self._need_float(value)
-            self.ops.append(op)
-            self.made.add(op.output)
-        for value in self.graph.outputs:
-            self._need_float(value)
-        return _live(self.ops, self.graph.outputs)
 
-    def _need_float(self, value: Value) -> None:
+    def need_float(self, value: Value) -> None:
         if value in self.made:
             return
         producer = self.producers[value]
         if producer.kind == "pad":  # of a twin, for a convolution that then could not use it
-            self._need_float(producer.inputs[0])
+            self.need_float(producer.inputs[0])
             self.ops.append(producer)
             self.made.add(value)
             return
@@ -118,7 +105,7 @@ class _Pass:
             # x + b >= 0 is x >= -b, whatever the rounding.
             value = shift.inputs[0]
             thresholds = [Weight(shift.weights[1].name, -shift.weights[1].matrix, "vector")]
-        self._need_float(value)
+        self.need_float(value)
         bits = Value(op.output.shape, op.output.example, bits=True)
         self.ops.append(
             Op(
@@ -242,7 +229,7 @@ class _Pass:
             act = following.act
             output = self._take(following)
         for value in inputs:
-            self._need_float(value)
+            self.need_float(value)
         self.ops.append(product.to_float(inputs, output, scale, bias, low, act))
         self.made.add(output)
         return True
@@ -336,12 +323,3 @@ class _Product:
         op = self._op([self.bits, *residual], output, [self._weight(self.signs), *vectors], low)
         op.act = act  # type: ignore[assignment]
         return op
-
-
-def _live(ops: list[Op], outputs: list[Value]) -> list[Op]:
-    needed, kept = set(outputs), []
-    for op in reversed(ops):
-        if op.output in needed:
-            kept.append(op)
-            needed.update(op.inputs)
-    return kept[::-1]

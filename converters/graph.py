@@ -155,6 +155,15 @@ class Graph:
     def producers(self) -> dict[Value, Op]:
         return {op.output: op for op in self.ops}
 
+    def drop_unread(self) -> None:
+        """Drops the ops whose results nobody reads."""
+        needed, kept = set(self.outputs), []
+        for op in reversed(self.ops):
+            if op.output in needed:
+                kept.append(op)
+                needed.update(op.inputs)
+        self.ops = kept[::-1]
+
 
 def reshape_codes(source: Sequence[Dim], target: Sequence[Dim]) -> list[int] | None:
     """The attributes of a `reshape` from shape `source` to `target`, None if they cannot be expressed.

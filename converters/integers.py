@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from converters.errors import ConvertError
 from converters.graph import NONE, Activation, Attr, Graph, Op, Quant, Role, Value, Weight
+from converters.twins import TwinPass
 
 MAX_SUM = 2**31 - 1  # of an int32; a layer that might exceed it stays in float
 MAX_MULTIPLIER, MIN_MULTIPLIER = 2.0**80, 2.0**-80
@@ -30,7 +31,7 @@ def to_integers(graph: Graph) -> None:
     """
     _dynamic(graph)
     if any(op.quant for op in graph.ops):
-        graph.ops = _Pass(graph).run()
+        _Pass(graph).run()
 
 
 def _dynamic(graph: Graph) -> None:
@@ -56,19 +57,12 @@ def _dynamic(graph: Graph) -> None:
             "rounding per token is supported in front of linear layers with weights on a grid per row:\n"
             + "\n".join(problems)
         )
-    graph.ops = _live(graph.ops, graph.outputs)
+    graph.drop_unread()
 
 
-class _Pass:
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.readers = graph.consumers()
-        self.twins: dict[Value, Value] = {}
-        self.made = set(graph.inputs)  # what exists in f32
-        self.ops: list[Op] = []
-
-    def run(self) -> list[Op]:
-        rules: dict[str, Callable[[Op], bool]] = {
+class _Pass(TwinPass[Value]):
+    def rules(self) -> dict[str, Callable[[Op], bool]]:
+        return {
             "fake_quant": self._fake_quant,
             "conv2d": self._product,
             "linear": self._product,
@@ -82,20 +76,10 @@ class _Pass:
             "concat": self._concat,
             "unary": self._table,
         }
-        for op in self.graph.ops:
-            if op.kind in rules and rules[op.kind](op):
-                continue
-            for value in op.inputs:
-                self._need_float(value)
-            self.ops.append(op)
-            self.made.add(op.output)
-        for value in self.graph.outputs:
-            self._need_float(value)
-        return _live(self.ops, self.graph.outputs)
 
     # --- values ---
 
-    def _need_float(self, value: Value) -> None:
+    def need_float(self, value: Value) -> None:
         if value not in self.made:
             self.ops.append(Op("dequantize", [self.twins[value]], value, name=value.name or "dequantize"))
             self.made.add(value)
@@ -350,12 +334,3 @@ def _table_of(source: Quant, target: Quant, act: Activation) -> np.ndarray:
     inverse = np.float32(1) / np.float32(target.scale)
     table: np.ndarray = np.clip(np.rint(y * inverse) + target.zero, target.low, target.high)
     return table.astype(np.uint8)
-
-
-def _live(ops: list[Op], outputs: list[Value]) -> list[Op]:
-    needed, kept = set(outputs), []
-    for op in reversed(ops):
-        if op.output in needed:
-            kept.append(op)
-            needed.update(op.inputs)
-    return kept[::-1]

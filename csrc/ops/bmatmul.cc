@@ -67,13 +67,7 @@ class BMatmulOp : public Op {
 
   void constrain(Layout* layout) override {
     source_ = in[0];
-    if (geometry_.strided()) {
-      source_ = layout->scratch();
-      source_->bits = true;
-      const int64_t dims[4] = {in[0]->images, kBitChannels * in[0]->planes() * geometry_.phases(),
-                               ceil_div(in[0]->height, geometry_.sh), ceil_div(in[0]->width, geometry_.sw)};
-      source_->set_shape(4, dims, 1);
-    }
+    if (geometry_.strided()) source_ = geometry_.phases_of(*in[0], layout);
     if (conv_) source_->halo.widen(geometry_.halo(source_->height, source_->width, *out));
     layout->share_grid(source_, out);
     if (in.size() > 1) layout->share_grid(in[1], out);
@@ -82,16 +76,7 @@ class BMatmulOp : public Op {
   Status prepare(size_t* table_bytes, size_t* scratch_size) override {
     (void)scratch_size;
     if (source_->planes() * source_->plane > INT32_MAX) return error("its input is too large; use a smaller batch");
-    const int64_t taps = geometry_.taps(), phases = geometry_.strided() ? geometry_.phases() : 1;
-    offsets_.clear();
-    for (int64_t c = 0; c < w_.cols / kBitChannels / taps; ++c) {
-      for (int64_t t = 0; t < taps; ++t) {
-        const int64_t i = t / geometry_.kw, j = t % geometry_.kw;
-        const int64_t plane = geometry_.strided() ? geometry_.phase(i, j) : 0;
-        const int64_t shift = conv_ ? geometry_.row_shift(i) * source_->pitch + geometry_.col_shift(j) : 0;
-        offsets_.push_back(static_cast<int32_t>((c * phases + plane) * source_->plane + shift));
-      }
-    }
+    geometry_.offsets(*source_, w_.cols / kBitChannels / geometry_.taps(), &offsets_);
     sort_into_zones();
     at_least_.clear();
     if (out->bits) {

@@ -46,6 +46,28 @@ struct ConvGeometry {
     return {past(-row_shift(0)), past(-col_shift(0)), past(out.height + row_shift(kh - 1) - height),
             past(out.width + col_shift(kw - 1) - width)};
   }
+  // Where the phases of x will lie: as many planes for each of its planes.
+  Node* phases_of(const Node& x, Layout* layout) const {
+    Node* source = layout->scratch();
+    source->u8 = x.u8, source->bits = x.bits, source->zero = x.zero;
+    const int64_t dims[4] = {x.images, x.lanes() * x.planes() * phases(), ceil_div(x.height, sh),
+                             ceil_div(x.width, sw)};
+    source->set_shape(4, dims, 1);
+    return source;
+  }
+  // By how much each tap of each plane of a group lies after the first plane of the group, tap after tap.
+  void offsets(const Node& source, int64_t planes, std::vector<int32_t>* offsets) const {
+    const int64_t count = strided() ? phases() : 1;
+    offsets->clear();
+    for (int64_t c = 0; c < planes; ++c) {
+      for (int64_t i = 0; i < kh; ++i) {
+        for (int64_t j = 0; j < kw; ++j) {
+          const int64_t plane = c * count + (strided() ? phase(i, j) : 0);
+          offsets->push_back(static_cast<int32_t>(plane * source.plane + row_shift(i) * source.pitch + col_shift(j)));
+        }
+      }
+    }
+  }
   // Copies the columns of 4 bytes of a packed activation into its phases.
   void split_columns(const RunContext& ctx, const Node& x, const Node& source) const {
     ctx.parallel(x.elements(), [&](int part, int parts) {

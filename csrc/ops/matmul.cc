@@ -33,12 +33,7 @@ Status MatmulOp::infer() {
 void MatmulOp::constrain(Layout* layout) {
   staged_ = geometry_.strided();
   source_ = in[0];
-  if (staged_) {
-    source_ = layout->scratch();
-    const int64_t dims[4] = {in[0]->images, in[0]->channels * geometry_.phases(), ceil_div(in[0]->height, geometry_.sh),
-                             ceil_div(in[0]->width, geometry_.sw)};
-    source_->set_shape(4, dims, 1);
-  }
+  if (staged_) source_ = geometry_.phases_of(*in[0], layout);
   if (conv_) source_->halo.widen(geometry_.halo(source_->height, source_->width, *out));
   layout->share_grid(source_, out);
   if (in.size() > 1) layout->share_grid(in[1], out);
@@ -51,15 +46,7 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
   }
   few_ = out->cols <= kFewColumns;
   linear_ = as_csr() && geometry_.taps() == 1 && geometry_.row_shift(0) == 0 && geometry_.col_shift(0) == 0;
-  const int64_t taps = geometry_.taps();
-  const int64_t planes = staged_ ? geometry_.phases() : 1;
-  if (!linear_) offsets_.resize(static_cast<size_t>(w_.cols));
-  for (int64_t k = 0; k < static_cast<int64_t>(offsets_.size()); ++k) {
-    const int64_t c = k / taps, i = k % taps / geometry_.kw, j = k % geometry_.kw;
-    const int64_t plane = staged_ ? geometry_.phase(i, j) : 0;
-    const int64_t shift = conv_ ? geometry_.row_shift(i) * source_->pitch + geometry_.col_shift(j) : 0;
-    offsets_[static_cast<size_t>(k)] = static_cast<int32_t>((c * planes + plane) * source_->plane + shift);
-  }
+  if (!linear_) geometry_.offsets(*source_, w_.cols / geometry_.taps(), &offsets_);
   *table_bytes += offsets_.size() * sizeof(int32_t) + strips_.size() * sizeof(WinogradStrip);
   largest_panel_ = 0;
   if (w_.structure == Weights::kPairs) {

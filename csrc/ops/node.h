@@ -87,7 +87,8 @@ struct Node {
   // Images of rows of pixels; every other shape is one row of columns.
   bool spatial() const { return rank == 4 && axis == 1; }
   bool packed() const { return u8 || bits; }
-  int64_t planes() const { return u8 ? ceil_div(channels, 4) : bits ? ceil_div(channels, 32) : channels; }
+  int64_t lanes() const { return u8 ? 4 : bits ? 32 : 1; }  // channels in a column
+  int64_t planes() const { return ceil_div(channels, lanes()); }
   int64_t elements() const { return channels * images * height * width; }
   bool same_dims(const Node& o) const {
     return rank == o.rank && axis == o.axis && std::equal(dims, dims + rank, o.dims);

@@ -56,14 +56,7 @@ class QMatmulOp : public Op {
       layout->share_grid(columns_, out);
       layout->share_grid(in[0], out);
     }
-    if (geometry_.strided()) {
-      source_ = layout->scratch();
-      source_->u8 = true;
-      source_->zero = in[0]->zero;
-      const int64_t dims[4] = {in[0]->images, 4 * in[0]->planes() * geometry_.phases(),
-                               ceil_div(in[0]->height, geometry_.sh), ceil_div(in[0]->width, geometry_.sw)};
-      source_->set_shape(4, dims, 1);
-    }
+    if (geometry_.strided()) source_ = geometry_.phases_of(*in[0], layout);
     if (conv_) source_->halo.widen(geometry_.halo(source_->height, source_->width, *out));
     layout->share_grid(source_, out);
     if (in.size() > 1) layout->share_grid(in[1], out);
@@ -72,17 +65,8 @@ class QMatmulOp : public Op {
   Status prepare(size_t* table_bytes, size_t* scratch_size) override {
     if (source_->planes() * source_->plane > INT32_MAX) return error("its input is too large; use a smaller batch");
     few_ = out->cols <= kFewColumns;
-    const int64_t taps = geometry_.taps(), phases = geometry_.strided() ? geometry_.phases() : 1;
-    const int64_t groups_of_four = depthwise() ? 1 : w_.cols / 4 / taps;
-    offsets_.clear();
-    for (int64_t c = 0; c < groups_of_four; ++c) {
-      for (int64_t t = 0; t < taps; ++t) {
-        const int64_t i = t / geometry_.kw, j = t % geometry_.kw;
-        const int64_t plane = geometry_.strided() ? geometry_.phase(i, j) : 0;
-        const int64_t shift = conv_ ? geometry_.row_shift(i) * source_->pitch + geometry_.col_shift(j) : 0;
-        offsets_.push_back(static_cast<int32_t>((c * phases + plane) * source_->plane + shift));
-      }
-    }
+    const int64_t taps = geometry_.taps();
+    geometry_.offsets(*source_, depthwise() ? 1 : w_.cols / 4 / taps, &offsets_);
     if (depthwise()) offsets_.resize(static_cast<size_t>(round_up(taps, 4)), offsets_.back());
     *table_bytes += offsets_.size() * sizeof(int32_t);
     if (w_.nibbles) *scratch_size = std::max(*scratch_size, static_cast<size_t>(pairs() * 128));
