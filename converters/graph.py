@@ -25,7 +25,6 @@ Role = Literal[
     "s8 depthwise",
     "i32 vector",
     "bits",
-    "ternary",
 ]
 Matrix = npt.NDArray[np.float32]
 
@@ -77,7 +76,7 @@ class Weight:
     role: "matrix" is multiplied (linear, conv), "depthwise" is one filter per channel, "vector" is a bias
     or a scale of shape [M, 1], "embedding" is a table that rows are read from, "constant" is anything else,
     flattened to [numel, 1]. The integer roles hold int8 or int32 in the column order of the file
-    (integers.py); "bits" and "ternary" hold +1, -1 and 0.
+    (integers.py); "bits" holds +1 and -1.
     grid: where the weight lies on an integer grid. parameters: of the torch tensor, if not all of `matrix`.
     columns: for how many columns of activations it is used at batch 1; tells GEMV from GEMM.
     taps: positions of a convolution's kernel, K = input channels x taps.

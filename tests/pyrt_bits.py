@@ -15,17 +15,13 @@ from torch.nn import functional as F
 f32 = np.float32
 
 
-def decode(data: np.ndarray, rows: int, cols: int, groups: int, ternary: bool) -> np.ndarray:
-    """int8 [M, K] of +1 and -1 (and 0), columns in the file's order."""
-    per_group = rows // groups
-    planes = data.reshape(groups, -1, -(-cols // 8), 2 if ternary else 1, 32)
-    bits = np.unpackbits(planes[..., None], axis=-1, bitorder="little")  # ..., plane, row, 8 columns
-    dense = bits.transpose(3, 0, 1, 4, 2, 5).reshape(planes.shape[3], groups, -1, planes.shape[2] * 8)
-    dense = dense[:, :, :per_group].reshape(planes.shape[3], rows, -1)[:, :, :cols].astype(np.int8)
-    if ternary:
-        assert not (dense[0] & dense[1]).any(), "a weight is both +1 and -1"
-        return np.asarray(dense[0] - dense[1], np.int8)
-    return np.asarray(2 * dense[0] - 1, np.int8)
+def decode(data: np.ndarray, rows: int, cols: int, groups: int) -> np.ndarray:
+    """int8 [M, K] of +1 and -1, columns in the file's order."""
+    panels = data.reshape(groups, -1, -(-cols // 8), 32)
+    bits = np.unpackbits(panels[..., None], axis=-1, bitorder="little")  # ..., row, 8 columns
+    dense = bits.transpose(0, 1, 3, 2, 4).reshape(groups, -1, panels.shape[2] * 8)
+    dense = dense[:, : rows // groups].reshape(rows, -1)[:, :cols].astype(np.int8)
+    return np.asarray(2 * dense - 1, np.int8)
 
 
 def sums(op: Any, x: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:

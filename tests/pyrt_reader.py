@@ -22,7 +22,7 @@ SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STR
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
 ROWS, PANELS, CSR, BCSR, BCSR8, BCSR16, PAIRS = range(1, 8)
 BLOCK_ROWS = {BCSR: 4, BCSR8: 8, BCSR16: 16}
-F32, CODEBOOK, F16, S8, I32, S4, BITS, TERNARY, Q8, Q4, PRODUCT = range(1, 12)
+F32, CODEBOOK, F16, S8, I32, S4, BITS, Q8, Q4, PRODUCT = range(1, 11)
 VALUES, BOOK, INDEX, ROW_TABLE, COLS, SCALES, ORDER, PLACES = range(1, 9)
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
@@ -267,7 +267,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 7 and 1 <= values <= 11, where, "structure and values")
+        check(1 <= structure <= 7 and 1 <= values <= 10, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
@@ -298,7 +298,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
         check(structure != ROWS or (panel_rows == 0 and not coded) or in_chunks, where, "rows: chunks")
         check(structure != ROWS or entries == stored, where, "rows: entries")
         check(values not in (Q8, Q4) or structure == PANELS, where, "q8 and q4: panels")
-        if values in (BITS, TERNARY):
+        if values == BITS:
             check(structure == PANELS and panel_rows == 32, where, "bits: panels of 32 rows")
             panels = groups * -(-rows // groups // 32)
             check(entries == panels * 32 * -(-cols // 8) * 8, where, "bits: entries")
@@ -404,11 +404,11 @@ def _decode(t: Tensor) -> np.ndarray:
         chunks = per_panel * panels
     if t.structure == ROWS and t.panel_rows:
         chunks = [t.cols * min(t.panel_rows, t.rows - r) for r in range(0, t.rows, t.panel_rows)]
-    if t.values in (BITS, TERNARY):
-        stream, bits = t.streams[VALUES], t.values - BITS + 1
-        check(stream.coding == RAW and stream.bits == bits and stream.count == 0, where, "VALUES fields")
-        check(8 * stream.data.size == bits * t.entries, where, "VALUES size")
-        return pyrt_bits.decode(stream.data, t.rows, t.cols, t.groups, bits == 2)
+    if t.values == BITS:
+        stream = t.streams[VALUES]
+        check(stream.coding == RAW and stream.bits == 1 and stream.count == 0, where, "VALUES fields")
+        check(8 * stream.data.size == t.entries, where, "VALUES size")
+        return pyrt_bits.decode(stream.data, t.rows, t.cols, t.groups)
     if t.values in (S8, I32, S4):
         return _integers(t, where)
     if t.values in (Q8, Q4):

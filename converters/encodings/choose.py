@@ -16,7 +16,7 @@ from converters.graph import Matrix, Weight
 
 Prefer = Literal["size", "speed", "auto"]
 
-INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector", "bits", "ternary")
+INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector", "bits")
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
 MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
 MIN_ORDERED = 0.9  # blocks of neighbours that are fuller need no other order of the rows
@@ -61,8 +61,6 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
         if weight.role == "bits":
             encoded = bits.encode(weight)
             return Choice(encoded, encoded.parameters, 2, 0.0, "two values in every row")
-        if weight.role == "ternary":
-            return Choice(bits.encode(weight), nonzero, 3, 0.0, "0 and two values in every row")
         return Choice(integers.encode(weight), nonzero, None, 0.0, "computed on as integers")
     matrix = np.asarray(weight.matrix, np.float32)
     nnz = int(np.count_nonzero(matrix))

@@ -69,11 +69,11 @@ class TensorCheck {
 
   Status check_header() {
     if (t_.structure < 1 || t_.structure > 7) return error("unknown structure " + std::to_string(t_.structure));
-    if (t_.values < 1 || t_.values > 11) return error("unknown values code " + std::to_string(t_.values));
+    if (t_.values < 1 || t_.values > 10) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
     csr_ = is_sparse(t_);
-    bit_ = t_.values == static_cast<uint16_t>(Values::kBits) || t_.values == static_cast<uint16_t>(Values::kTernary);
+    bit_ = t_.values == static_cast<uint16_t>(Values::kBits);
     block_ = block_rows(t_);
     pairs_ = t_.structure == static_cast<uint16_t>(Structure::kPairs);
     const bool panels = t_.structure == static_cast<uint16_t>(Structure::kPanels);
@@ -99,7 +99,7 @@ class TensorCheck {
     if (s8 && panels && t_.cols % kQuad != 0) return error("the columns of s8 panels come in fours");
     const bool s4 = t_.values == static_cast<uint16_t>(Values::kS4);
     if (s4 && (!panels || t_.cols % kQuad != 0)) return error("s4 values are for panels with columns in fours");
-    if (bit_ && !panels) return error("bits and ternary values are for panels");
+    if (bit_ && !panels) return error("bits are for panels");
     if (t_.values == static_cast<uint16_t>(Values::kI32) && t_.structure != static_cast<uint16_t>(Structure::kRows)) {
       return error("i32 values are for rows");
     }
@@ -285,7 +285,6 @@ class TensorCheck {
     int bits = 32;
     switch (values) {
       case Values::kBits: bits = 1; break;
-      case Values::kTernary: bits = 2; break;
       case Values::kS4:
       case Values::kQ4: bits = 4; break;
       case Values::kS8:
@@ -296,16 +295,7 @@ class TensorCheck {
     if (s.bits != bits || s.count != 0 || s.size != t_.entries * static_cast<uint64_t>(bits) / 8) {
       return error("VALUES: wrong size");
     }
-    return values == Values::kTernary ? check_ternary(file_.stream_data(s), s.size) : Status();
-  }
-
-  // 32 bytes of +1, then the same 32 rows' of -1.
-  Status check_ternary(const uint8_t* p, uint64_t size) const {
-    uint8_t both = 0;
-    for (uint64_t i = 0; i < size; i += 2 * kBitPanelRows) {
-      for (uint64_t r = 0; r < kBitPanelRows; ++r) both |= static_cast<uint8_t>(p[i + r] & p[i + kBitPanelRows + r]);
-    }
-    return both ? error("VALUES: a ternary weight is both +1 and -1") : Status();
+    return {};
   }
 
   Status check_book() {
@@ -432,8 +422,8 @@ class TensorCheck {
   const File& file_;
   const Tensor& t_;
   std::string where_;
-  bool csr_ = false;   // or bcsr
-  bool bit_ = false;   // bits or ternary
+  bool csr_ = false;  // or bcsr
+  bool bit_ = false;
   bool book_ = false;  // indices into a codebook or a product codebook
   bool pairs_ = false, ordered_ = false;
   uint32_t block_ = 1;

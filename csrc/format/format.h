@@ -15,7 +15,7 @@ constexpr uint32_t kMaxEntries = 1u << 16;
 constexpr uint64_t kMaxSize = 1ull << 48;
 constexpr uint32_t kMaxOpTensors = 255;
 constexpr uint32_t kPanelRows = 16;
-constexpr uint32_t kBitPanelRows = 32;   // of bits and ternary values
+constexpr uint32_t kBitPanelRows = 32;   // of bits
 constexpr uint32_t kChunkColumns = 256;  // K block of a Huffman chunk of a panels tensor
 constexpr uint32_t kMaxChunk = 65536;    // symbols
 constexpr uint32_t kGuardBytes = 8;      // zero bytes after packed and Huffman bits
@@ -92,10 +92,9 @@ enum class Values : uint16_t {
   kI32 = 5,
   kS4 = 6,
   kBits = 7,
-  kTernary = 8,
-  kQ8 = 9,
-  kQ4 = 10,
-  kProduct = 11
+  kQ8 = 8,
+  kQ4 = 9,
+  kProduct = 10
 };
 constexpr uint32_t kMaxCodeword = 64;  // weights of a codeword of a product codebook
 // Scales keep their reciprocals and products in the range of f32.

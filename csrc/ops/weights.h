@@ -33,7 +33,6 @@ struct Weights {
   const uint8_t* nibbles = nullptr;  // s4 values, or null
   const int32_t* ints = nullptr;     // i32 values, or null
   const uint8_t* bits = nullptr;     // signs, or null
-  const uint8_t* ternary = nullptr;  // which are +1 and which -1, or null
   std::vector<Fit> fits;             // s8 and s4: of each panel, or group of 4 rows
   const uint8_t* packed = nullptr;   // q8 and q4 values, or null
   int packed_bits = 0;

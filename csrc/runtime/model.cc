@@ -29,7 +29,6 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
     case Values::kI32: text += "+i32"; break;
     case Values::kS4: text += "+s4"; break;
     case Values::kBits: text += "+bits"; break;
-    case Values::kTernary: text += "+ternary"; break;
     case Values::kQ8:
     case Values::kQ4: {
       const uint32_t columns = file.find_stream(t, StreamKind::kScales)->count;
@@ -144,7 +143,6 @@ Status Model::bind_weights() {
           if (t.values == static_cast<uint16_t>(Values::kS8)) w.int8s = reinterpret_cast<const int8_t*>(bytes);
           else if (t.values == static_cast<uint16_t>(Values::kS4)) w.nibbles = bytes;
           else if (t.values == static_cast<uint16_t>(Values::kBits)) w.bits = bytes;
-          else if (t.values == static_cast<uint16_t>(Values::kTernary)) w.ternary = bytes;
           else if (t.values == static_cast<uint16_t>(Values::kI32)) w.ints = reinterpret_cast<const int32_t*>(bytes);
           else if (t.values >= static_cast<uint16_t>(Values::kQ8)) w.packed = bytes, w.packed_bits = s.bits;
           else if (s.bits == 16) w.halves = reinterpret_cast<const uint16_t*>(bytes);

@@ -1,4 +1,4 @@
-"""Makes the golden files that tie the writer to the C++ reader: `python tests/golden/make.py`.
+"""Makes the golden files that tie the writer to the C++ reader: `python tests/golden/make.py [NAME ...]`.
 
 Each NAME.pyrt has a NAME.npz with its inputs (`in.NAME`), its outputs computed in float64 (`out.NAME`) and
 its weights as f32 [M, K] (`w.NAME`).
@@ -300,6 +300,31 @@ def bits(path: Path) -> None:
     converters.convert(AllBits().eval(), torch.ones(2, 3, 8, 8), path, progress=False, dynamic_batch=False)
 
 
+class Sequences(nn.Module):
+    """Recurrent layers, a norm, attention with a causal mask, and a weight of codewords."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.lstm = nn.LSTM(12, 8, bidirectional=True, batch_first=True)
+        self.gru, self.norm = nn.GRU(16, 24, batch_first=True), nn.LayerNorm(24)
+        self.fc = nn.Linear(24, 20)
+        with torch.no_grad():
+            book = torch.randint(-8, 9, (5, 8)) / 8
+            self.fc.weight.copy_(book[torch.randint(5, (20, 3))].flatten(1))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y, _ = self.gru(self.lstm(x)[0])
+        y = self.norm(y)
+        heads = y.unflatten(2, (3, 8)).transpose(1, 2)
+        attended = F.scaled_dot_product_attention(heads, heads, heads, is_causal=True)
+        return {"y": self.fc(attended.transpose(1, 2).flatten(2)), "norm": y}
+
+
+def sequences(path: Path) -> None:
+    converters.convert(Sequences(), torch.randn(2, 7, 12), path, progress=False, prefer="size")
+
+
 GOLDEN = {
     "bits": (bits, (2, 3, 8, 8)),
     "integers": (integers, (2, 6, 7, 9)),
@@ -309,11 +334,13 @@ GOLDEN = {
     "patterns": (patterns, (3, 700)),
     "conv": (conv, (1, 6, 7, 6)),
     "ops": (ops, (2, 4, 7, 9)),
+    "sequences": (sequences, (3, 7, 12)),
 }
 
 
 def main() -> None:
-    for name, (make, shape) in GOLDEN.items():
+    for name in sys.argv[1:] or GOLDEN:
+        make, shape = GOLDEN[name]
         path = FOLDER / f"{name}.pyrt"
         make(path)
         file = pyrt_reader.read(path)

@@ -66,7 +66,7 @@ def product() -> Pyrt:
     book = struct.pack("<f20b", 0.5, *range(-10, 10))
     index = bytes([0b10_001_000, 0b0_100_011_0, 0b100_000_10]) * 4 + bytes(8)
     w = file.add_tensor("fc.weight", 3, 8, ("BOOK", book, 8), ("INDEX", index, 3), panel_rows=16)
-    file.tensors[w].values, file.tensors[w].entries = 11, 32
+    file.tensors[w].values, file.tensors[w].entries = 10, 32
     file.stream("fc.weight", "BOOK").count = 5
     file.add_op("linear", "fc", [x], y, [w], RELU)
     return file
@@ -308,7 +308,7 @@ def stream(which: str, **fields: int) -> Callable[[Pyrt], None]:
 def tensors() -> None:
     where = r"TENSORS: entry 0 \(fc.weight\): "
     edited("structure_9", where + "unknown structure 9", put("tensors", 0, structure=9))
-    edited("values_12", where + "unknown values code 12", put("tensors", 0, values=12))
+    edited("values_11", where + "unknown values code 11", put("tensors", 0, values=11))
     edited("f32_called_f16", where + "VALUES: wrong size", put("tensors", 0, values=3), raw_csr)
     edited("rows_zero", where + "empty or too large", put("tensors", 0, rows=0))
     edited("cols_zero", where + "empty or too large", put("tensors", 0, cols=0))
@@ -1071,7 +1071,7 @@ def integers() -> None:
     case_of("s8_entries", r"TENSORS: entry 0 \(w\): entries do not agree", put("tensors", 0, entries=8 * 72))
     case_of("s8_csr", r"TENSORS: entry 0 \(w\): csr has no s8", put("tensors", 0, structure=3))
     case_of("i32_panels", r"TENSORS: entry 0 \(w\): i32 values are for rows", put("tensors", 0, values=5))
-    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 12", put("tensors", 0, values=12))
+    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 11", put("tensors", 0, values=11))
 
     case_of("s4_rows", r"TENSORS: entry 1 \(shift\): s4 values are for panels", put("tensors", 1, values=6))
     case_of("s4_entries", r"TENSORS: entry 0 \(w\): VALUES: wrong size", put("tensors", 0, values=6))
@@ -1151,7 +1151,7 @@ def binary() -> None:
     case_of("panel_rows", r"TENSORS: entry 1 \(w\): wrong panel_rows", put("tensors", 1, panel_rows=16))
     case_of(
         "rows",
-        r"TENSORS: entry 1 \(w\): bits and ternary values",
+        r"TENSORS: entry 1 \(w\): bits are for panels",
         put("tensors", 1, structure=1, panel_rows=0),
     )
     case_of("size", r"TENSORS: entry 1 \(w\): entries do not agree", put("tensors", 1, entries=64))
@@ -1161,14 +1161,6 @@ def binary() -> None:
         f.stream("w", "VALUES").data[:] = bytes(4 * 32 * 72)
 
     case_of("groups", conv + "a group's rows come in 32s", in_groups)
-    ternary = r"TENSORS: entry 1 \(w\): VALUES: "
-    case_of("ternary_size", ternary + "wrong size", put("tensors", 1, values=8))
-
-    def both(f: Pyrt) -> None:
-        f.tensor("w").__dict__.update(values=8, cols=288, entries=64 * 288)
-        f.stream("w", "VALUES").__dict__.update(bits=2)
-
-    case_of("ternary_both", ternary + "a ternary weight is both", both)
 
 
 def scaled() -> Pyrt:
@@ -1177,7 +1169,7 @@ def scaled() -> Pyrt:
     x, y = file.add_value("x", 2, 1, 1, [2, 40]), file.add_value("y", 2, 1, 2)
     scales, values = struct.pack("<32e", *[0.5] * 32), bytes(range(64)) * 5
     w = file.add_tensor("w", 3, 40, ("SCALES", scales, 16), ("VALUES", values, 4), panel_rows=16)
-    file.tensors[w].values = 10
+    file.tensors[w].values = 9
     file.add_op("linear", "fc", [x], y, [w], RELU)
     return file
 
@@ -1201,7 +1193,7 @@ def scales() -> None:
     case_of("too_few", "SCALES: wrong size", lambda f: f.stream("w", "SCALES").data.__delitem__(slice(0, 2)))
     case_of("bits", "SCALES: bits must be", lambda f: setattr(f.stream("w", "SCALES"), "bits", 8))
     case_of("values", "VALUES: wrong size", lambda f: f.stream("w", "VALUES").data.__delitem__(0))
-    case_of("q8", "VALUES: wrong size", put("tensors", 0, values=9))
+    case_of("q8", "VALUES: wrong size", put("tensors", 0, values=8))
     case_of("rows", "q8 and q4 values are for panels", put("tensors", 0, structure=1, panel_rows=0))
     case_of("entries", "entries do not agree", put("tensors", 0, entries=16 * 48))
     case_of("s4", "wrong number of streams", put("tensors", 0, values=6))
