@@ -71,11 +71,43 @@ def sparse_clustered(weight: torch.Tensor) -> torch.Tensor:
     return sparse(clustered(weight))
 
 
+def in_blocks(weight: torch.Tensor) -> torch.Tensor:
+    """Zeros of 16 outputs at a time."""
+    rows = -(-len(weight) // 16)
+    kept = torch.rand(rows, *weight.shape[1:]) >= ZEROS
+    return weight * kept.repeat_interleave(16, 0)[: len(weight)]
+
+
+def two_of_four(weight: torch.Tensor) -> torch.Tensor:
+    kept = torch.rand(len(weight), weight[0].numel() // 4, 4).argsort(2) < 2
+    return weight * kept.reshape(weight.shape)
+
+
+def on_grid(bits: int, weight: torch.Tensor) -> torch.Tensor:
+    """Integers, the largest of them in every row, with a scale per row of 64 columns."""
+    most = 2 ** (bits - 1) - 1
+    groups = torch.randint(-most, most + 1, (len(weight), weight[0].numel())).float()
+    groups[:, ::64] = most
+    scales = (torch.rand(len(weight), -(-groups.shape[1] // 64)) / 100 + 0.01).half().float()
+    return (groups * scales.repeat_interleave(64, 1)[:, : groups.shape[1]]).reshape(weight.shape)
+
+
+def codewords(weight: torch.Tensor) -> torch.Tensor:
+    """256 codewords of eight neighbours."""
+    book = torch.randn(256, 8) / 16
+    return book[torch.randint(256, (weight.numel() // 8,))].reshape(weight.shape)
+
+
 WEIGHTS = {
     "dense": dense,
     "90 % zeros": sparse,
     "15 values": clustered,
     "90 % zeros, 15 values": sparse_clustered,
+    "90 % zeros in blocks of 16": in_blocks,
+    "two of four": two_of_four,
+    "8 bits": partial(on_grid, 8),
+    "4 bits": partial(on_grid, 4),
+    "codewords of 8": codewords,
 }
 
 
@@ -168,7 +200,19 @@ WAYS: dict[str, tuple[Callable[[Layer], Engine], str]] = {
     "csr+f32+huffman": (partial(in_pyruntime, "csr+f32+huffman"), "90 % zeros"),
     "csr+codebook": (partial(in_pyruntime, "csr+codebook"), "90 % zeros, 15 values"),
     "csr+codebook+huffman": (partial(in_pyruntime, "csr+codebook+huffman"), "90 % zeros, 15 values"),
+    "b16csr+f32": (partial(in_pyruntime, "b16csr+f32"), "90 % zeros in blocks of 16"),
+    "2:4+f32": (partial(in_pyruntime, "2:4+f32"), "two of four"),
+    "panels+q8": (partial(in_pyruntime, "panels+q8"), "8 bits"),
+    "panels+q4": (partial(in_pyruntime, "panels+q4"), "4 bits"),
+    "panels+product": (partial(in_pyruntime, "panels+product"), "codewords of 8"),
 }
+
+
+def ways(name: str) -> list[str]:
+    """The WAYS that suit a layer: whole blocks of 16 rows; two of four inputs without taps between them."""
+    weight = LAYERS[name][0]().weight
+    unfit = {"b16csr+f32": weight.shape[0] % 16 != 0, "2:4+f32": weight[0, 0].numel() > 1}
+    return [way for way in WAYS if not unfit.get(way)]
 
 
 def make_engine(way: str, name: str) -> tuple[Layer, Engine]:
@@ -233,7 +277,7 @@ class Result:
 
 def measure(name: str, threads: int, seconds: float) -> list[Result]:
     with limit_threads(threads), torch.no_grad():
-        found = [make_engine(way, name) for way in tqdm(WAYS, leave=False, disable=None)]
+        found = [make_engine(way, name) for way in tqdm(ways(name), leave=False, disable=None)]
         times = medians([engine.call for _, engine in found], seconds, threads)
     best = min(ms for ms, (_, engine) in zip(times, found, strict=True) if engine.name in ("torch", "numpy"))
     results = []

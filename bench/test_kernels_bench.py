@@ -6,7 +6,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.kernels import LAYERS, WAYS, limit_threads, make_engine
+from bench.kernels import LAYERS, limit_threads, make_engine, ways
 
 
 @pytest.fixture(autouse=True)
@@ -16,8 +16,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(("name", "way"), [(name, way) for name in LAYERS for way in ways(name)])
 def test_layer(name: str, way: str, benchmark: BenchmarkFixture) -> None:
     layer, engine = make_engine(way, name)
     benchmark.group = name

@@ -4,6 +4,7 @@
 namespace pyrt {
 
 enum class Isa { kRef = 0, kNeon, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bitalg };
+constexpr Isa kFastestFirst[] = {Isa::kAvx512Bitalg, Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kRef};
 
 const char* isa_name(Isa isa);
 // True when the processor has the instructions and the operating system saves their registers.

@@ -342,9 +342,8 @@ PYBIND11_MODULE(_core, m) {
       py::arg("buffer"), py::arg("threads") = 0);
   m.def("available_isas", [] {
     std::vector<std::string> names;
-    for (pyrt::Isa isa :
-         {pyrt::Isa::kRef, pyrt::Isa::kNeon, pyrt::Isa::kAvx2, pyrt::Isa::kAvx512, pyrt::Isa::kAvx512Vnni}) {
-      if (pyrt::isa_available(isa)) names.push_back(pyrt::isa_name(isa));
+    for (pyrt::Isa isa : pyrt::kFastestFirst) {
+      if (pyrt::isa_available(isa)) names.insert(names.begin(), pyrt::isa_name(isa));
     }
     return names;
   });

@@ -54,14 +54,13 @@ const Kernels* kernels_for(Isa isa) {
 }
 
 const Kernels* select_kernels(std::string* message) {
-  const Isa fastest_first[] = {Isa::kAvx512Bitalg, Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2, Isa::kNeon, Isa::kRef};
   const char* forced = std::getenv("PYRUNTIME_ISA");
-  for (Isa isa : fastest_first) {
+  for (Isa isa : kFastestFirst) {
     if (forced && *forced && std::strcmp(forced, isa_name(isa)) != 0) continue;
     if (const Kernels* set = kernels_for(isa)) return set;
   }
   *message = std::string("PYRUNTIME_ISA=") + forced + ": this processor and build have";
-  for (Isa isa : fastest_first) {
+  for (Isa isa : kFastestFirst) {
     if (isa_available(isa)) *message += std::string(" ") + isa_name(isa);
   }
   *message += "; name one of these or unset it";
