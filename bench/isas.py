@@ -41,7 +41,7 @@ def main() -> None:
         table.add_column(title, justify="right")
     with limit_threads(1), torch.no_grad():
         for name, way in tqdm(
-            [(name, way) for name in LAYERS for way in ways(name) if "+" in way], disable=None
+            [(layer, way) for layer in LAYERS for way in ways(layer) if "+" in way], disable=None
         ):
             engines = []
             for isa in isas:
