@@ -428,7 +428,7 @@ def main() -> None:
             rows += measure(case, zeros, arguments.pattern, threads, arguments.seconds)
     load.append(os.getloadavg()[0])
     isa = pyruntime._core.available_isas()[-1] if arguments.encodings else rows[0]["isa"]
-    peaks = {str(n): fma_gflops(LANES[isa], n) for n in arguments.threads}
+    peaks = {str(n): fma_gflops(LANES.get(isa, 16), n) for n in arguments.threads}
     result = {
         "cpu": platform.processor() or platform.machine(),
         "load": load,

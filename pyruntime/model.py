@@ -82,7 +82,7 @@ class Model:
 
     @property
     def isa(self) -> str:
-        """The kernels' instruction set: "ref", "avx2", "avx512", "avx512vnni", "avx512bitalg" or "neon"."""
+        """The kernels' instruction set, as `PYRUNTIME_ISA` names it: "ref", "avx2", "neon" and so on."""
         return self._core.isa
 
     @property

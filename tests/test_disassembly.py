@@ -12,7 +12,7 @@ from test_kernels import kernels
 # Families whose time goes into one loop of multiply-adds.
 PRODUCTS = (
     r"(gemm_f32|gemm_f(32|16)_few|gemm_q[84]_few|b?csr_f32(_few|_dot)?|pairs_f32_few"
-    r"|qgemm_u8(s4)?(_few)?|qdepthwise_u8|bgemm)_[0-9x]+__(avx2|avx512|avx512vnni|avx512bitalg)"
+    r"|qgemm_u8(s4)?(_few)?|qdepthwise_u8|bgemm)_[0-9x]+__avx\w+"
 )
 FMA = re.compile(r"(vfn?m(add|sub)\d+ps|vpmaddwd|vpdpbusd|vpaddb)\b")
 VECTOR = re.compile(r"%[xyz]mm\d+")

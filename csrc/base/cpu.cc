@@ -11,6 +11,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace pyrt {
@@ -19,7 +22,9 @@ const char* isa_name(Isa isa) {
   switch (isa) {
     case Isa::kRef: return "ref";
     case Isa::kNeon: return "neon";
+    case Isa::kNeonDot: return "neondot";
     case Isa::kAvx2: return "avx2";
+    case Isa::kAvxVnni: return "avxvnni";
     case Isa::kAvx512: return "avx512";
     case Isa::kAvx512Vnni: return "avx512vnni";
     case Isa::kAvx512Bitalg: return "avx512bitalg";
@@ -44,6 +49,11 @@ bool has_avx2() {
   if (!os_saves(0x6)) return false;
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_FMA) || !(c & bit_F16C)) return false;
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2) && (b & bit_BMI2);
+}
+
+bool has_avx_vnni() {
+  unsigned a, b, c, d;
+  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVXVNNI);
 }
 
 bool has_avx512() {
@@ -75,6 +85,10 @@ bool isa_available(Isa isa) {
       static const bool yes = has_avx2();
       return yes;
     }
+    case Isa::kAvxVnni: {
+      static const bool yes = has_avx_vnni();
+      return yes;
+    }
     case Isa::kAvx512: {
       static const bool yes = has_avx512();
       return yes;
@@ -89,6 +103,7 @@ bool isa_available(Isa isa) {
     }
 #elif defined(__aarch64__)
     case Isa::kNeon: return true;
+    case Isa::kNeonDot: return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
 #endif
     default: return false;
   }

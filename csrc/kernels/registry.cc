@@ -1,5 +1,7 @@
+#include <array>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <type_traits>
 
 #include "kernels/kernels.h"
@@ -28,12 +30,12 @@ const KernelEntry kTable[] = {
 Kernels make_set(Isa isa) {
   Kernels set{};
   set.isa = isa;
-#define PYRT_FAMILY(member, type)                              \
-  for (const KernelEntry& e : kTable) {                        \
-    if (std::strcmp(e.family, #member) == 0 && e.isa <= isa) { \
-      set.member = reinterpret_cast<type>(e.fn);               \
-      set.member##_name = e.name;                              \
-    }                                                          \
+#define PYRT_FAMILY(member, type)                                          \
+  for (const KernelEntry& e : kTable) {                                    \
+    if (std::strcmp(e.family, #member) == 0 && isa_includes(isa, e.isa)) { \
+      set.member = reinterpret_cast<type>(e.fn);                           \
+      set.member##_name = e.name;                                          \
+    }                                                                      \
   }
 #include "kernels/families.def"
 #undef PYRT_FAMILY
@@ -48,9 +50,12 @@ const KernelEntry* kernel_table(size_t* count) {
 }
 
 const Kernels* kernels_for(Isa isa) {
-  static const Kernels sets[] = {make_set(Isa::kRef),    make_set(Isa::kNeon),       make_set(Isa::kAvx2),
-                                 make_set(Isa::kAvx512), make_set(Isa::kAvx512Vnni), make_set(Isa::kAvx512Bitalg)};
-  return isa_available(isa) ? &sets[static_cast<int>(isa)] : nullptr;
+  static const auto sets = [] {
+    std::array<Kernels, std::size(kFastestFirst)> all{};
+    for (Isa each : kFastestFirst) all[static_cast<size_t>(each)] = make_set(each);
+    return all;
+  }();
+  return isa_available(isa) ? &sets[static_cast<size_t>(isa)] : nullptr;
 }
 
 const Kernels* select_kernels(std::string* message) {

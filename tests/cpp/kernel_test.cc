@@ -9,6 +9,13 @@
 #include "products.h"
 #include "scaled.h"
 
+// Sets form a tree: AVX-512 is not AVX-VNNI, which has the same instruction in another form.
+using pyrt::Isa;
+static_assert(isa_includes(Isa::kAvx512Bitalg, Isa::kAvx2) && isa_includes(Isa::kAvx512Vnni, Isa::kRef));
+static_assert(isa_includes(Isa::kAvxVnni, Isa::kAvx2) && !isa_includes(Isa::kAvx2, Isa::kAvxVnni));
+static_assert(!isa_includes(Isa::kAvx512Bitalg, Isa::kAvxVnni) && !isa_includes(Isa::kAvx512, Isa::kNeon));
+static_assert(isa_includes(Isa::kNeonDot, Isa::kNeon) && !isa_includes(Isa::kAvx2, Isa::kNeon));
+
 namespace {
 
 using Test = void (*)(void (*kernel)());
