@@ -288,8 +288,11 @@ class Tied(nn.Module):
     [
         (lambda net: prune(net, 1.0), "sparsity of layer '0' is 1.0"),
         (lambda net: prune(net, {"3": -0.1}), "sparsity of layer '3' is -0.1"),
-        (lambda net: prune(net, {"4": 0.5}), "'4' is not a linear or conv2d layer; there are: 0, 3, 5"),
-        (lambda net: prune(net, 0.5, layers=["conv"]), "'conv' is not a linear or conv2d layer"),
+        (
+            lambda net: prune(net, {"4": 0.5}),
+            "'4' is not a linear, conv2d, LSTM or GRU layer; there are: 0, 3, 5",
+        ),
+        (lambda net: prune(net, 0.5, layers=["conv"]), "'conv' is not a linear, conv2d, LSTM or GRU layer"),
         (lambda net: prune(net, 0.5, scope="channel"), "scope is 'channel'"),
         (lambda net: prune(net), "a sparsity, or n and m"),
         (lambda net: prune(net, 0.5, n=2, m=4), "instead of sparsity"),
@@ -305,7 +308,7 @@ class Tied(nn.Module):
         (lambda net: cluster(net, bits=9), "bits of layer '0' is 9"),
         (lambda net: cluster(net, k={"5": 0}), "k of layer '5' is 0"),
         (lambda net: cluster(net, bits=4, init="kmeans++"), "init is 'kmeans\\+\\+'"),
-        (lambda net: prune(nn.ReLU(), 0.5), "ReLU has no linear or conv2d layer"),
+        (lambda net: prune(nn.ReLU(), 0.5), "ReLU has no linear, conv2d, LSTM or GRU layer"),
         (lambda net: prune(Tied(), 0.5), "layers 'one' and 'two' are tied"),
         (lambda net: deep_compression(net, pytest.fail, 0.5, bits=0), "bits of layer '0' is 0"),
         (lambda net: deep_compression(net, pytest.fail, {"9": 0.5}, bits=4), "'9' is not a linear"),

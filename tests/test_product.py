@@ -124,7 +124,10 @@ def test_copies_and_state_dicts(net):
         (lambda net: product_quantize(net, {"gc*": 8}), r"block names 'gc\*'"),
         (lambda net: product_quantize(net, {"fc": 8}, layers=["fc"]), "goes without `layers`"),
         (lambda net: product_quantize(net, codewords=257), "codewords is 257"),
-        (lambda net: product_quantize(net, layers=["gc"]), "'gc' is not a Linear, Conv2d, Embedding layer"),
+        (
+            lambda net: product_quantize(net, layers=["gc"]),
+            "'gc' is not a linear, conv2d, embedding, LSTM or GRU layer",
+        ),
     ],
 )
 def test_errors_name_the_layer_and_leave_the_module_as_it_was(net, call, message):

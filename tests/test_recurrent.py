@@ -1,5 +1,7 @@
 """LSTM and GRU layers in whole models: lengths and batches from one file, compressed weights, refusals."""
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,17 @@ from torch.export import Dim
 
 import converters
 import pyruntime
-from converters.compress import share_layers
+from converters.compress import (
+    cluster,
+    half,
+    product_quantize,
+    prune,
+    quant_noise,
+    quantize_dynamic,
+    quantize_weights,
+    remove_quant_noise,
+    share_layers,
+)
 
 
 class Speech(nn.Module):
@@ -92,6 +104,88 @@ def test_shared_recurrent_layers_are_stored_once(tmp_path: Path) -> None:
         module = share_layers(Stack().eval(), chunks)
         sizes.append(converters.convert(module, x, tmp_path / "net.pyrt", progress=False).file_bytes)
     assert sizes[0] - sizes[1] > 2 * 4 * 64 * 16
+
+
+class Tagger(nn.Module):
+    """Two layers, both directions, and one more kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(16, 24, 2, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(48, 32, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.gru(self.lstm(x)[0])[0]
+        return y
+
+
+WEIGHTS = [
+    f"lstm.weight_{kind}_l{i}{end}" for i in (0, 1) for end in ("", "_reverse") for kind in ("ih", "hh")
+]
+WEIGHTS += ["gru.weight_ih_l0", "gru.weight_hh_l0"]
+STEPS: dict[str, tuple[Callable[[nn.Module], object], str]] = {
+    "prune": (lambda net: prune(net, 0.9), "csr"),
+    "prune, blocks": (lambda net: prune(net, 0.8, block=(8, 1)), "b8csr"),
+    "cluster": (lambda net: cluster(net, bits=4, progress=False), "codebook"),
+    "half": (half, "f16"),
+    "quantize_weights": (lambda net: quantize_weights(net, 4, group=32), "q4"),
+    "product_quantize": (lambda net: product_quantize(net, 4, 16, progress=False), "pq"),
+}
+
+
+def train(module: nn.Module) -> None:
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+    module(torch.randn(3, 5, 16)).square().mean().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_compression_reaches_recurrent_weights(step: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    compress, encoding = STEPS[step]
+    module = Tagger()
+    compress(module)
+    before = copy.deepcopy(module)
+    train(module)
+    compressed = copy.deepcopy(module).eval()
+    x = torch.randn(3, 5, 16)
+    with torch.no_grad():
+        expected = compressed(x)
+        assert not torch.equal(expected, before(x))
+        assert torch.equal(expected, module(x))
+    report = converters.convert(compressed, x, tmp_path / "net.pyrt", prefer="size", progress=False)
+    found = {layer.name: layer.encoding for layer in report.layers}
+    assert [name for name in WEIGHTS if encoding not in found[name]] == []
+    with pyruntime.load(tmp_path / "net.pyrt") as model:
+        np.testing.assert_allclose(model.infer(x.numpy()), expected, atol=2e-6)
+
+
+def test_recurrent_weights_have_names_of_their_own() -> None:
+    module = Tagger()
+    prune(module, {"gru.weight_hh_l0": 0.5})
+    assert (module.gru.weight_hh_l0 == 0).float().mean() == 0.5
+    assert (module.gru.weight_ih_l0 != 0).all()
+    with pytest.raises(ValueError, match=r"'gru' is not .* there are: lstm.weight_ih_l0, .*gru.weight_hh_l0"):
+        prune(module, {"gru": 0.5})
+    with pytest.raises(ValueError, match="has no linear or conv2d layer"):
+        quantize_dynamic(module)
+
+
+def test_noise_on_recurrent_weights_comes_and_goes() -> None:
+    torch.manual_seed(0)
+    module = Tagger()
+    before, x = module.state_dict(), torch.randn(3, 5, 16)
+    exact = module(x)
+    quant_noise(module, "int4", 0.5)
+    assert not torch.equal(module(x), module(x))
+    other = copy.deepcopy(module)
+    assert remove_quant_noise(module).state_dict().keys() == before.keys()
+    assert torch.equal(module(x), exact)
+    train(module)
+    assert not torch.equal(module(x), exact)
+    # The copy keeps its noise, and its weights.
+    assert not torch.equal(other(x), other(x))
+    assert torch.equal(other.eval()(x), exact)
 
 
 @pytest.mark.parametrize(

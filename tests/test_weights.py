@@ -80,7 +80,7 @@ def test_scales_that_rounding_hides_are_found() -> None:
     [
         ({"bits": 9}, "bits of layer '0' is 9: must be 2 to 8"),
         ({"group": 48}, "group must be one of 32, 64, 128, 256, or None, not 48"),
-        ({"bits": {"1": 4}}, "'1' is not a linear or conv2d layer"),
+        ({"bits": {"1": 4}}, "'1' is not a linear, conv2d, LSTM or GRU layer"),
         ({"bits": {"4": 4}, "layers": ["4", "6"]}, "bits has no number for layer '6'"),
     ],
 )

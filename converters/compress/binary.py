@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from converters.compress.layers import weighted_layers
+from converters.compress.layers import PRODUCTS, weights_of
 
 Estimator = Literal["clip", "approx", "identity"]
 Weights = Literal["binary", "ternary", "ttq"]
@@ -288,7 +288,8 @@ def binary(
     if activations not in ("sign", "float"):
         raise ValueError(f"activations must be 'sign' or 'float', not {activations!r}")
     _check(weights, pad_value)
-    for name, layer in weighted_layers(module, layers).items():
+    for name, slot in weights_of(module, layers, PRODUCTS).items():
+        layer = slot.layer
         if parametrize.is_parametrized(layer, "weight"):
             raise ValueError(f"the weight of '{name}' has a parametrization already")
         channels = layer.in_channels if isinstance(layer, nn.Conv2d) else cast(nn.Linear, layer).in_features

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from converters.compress.layers import per_layer, replace_parametrizations, weight_of, weighted_layers
+from converters.compress.layers import Slot, per_layer, weights_of
 from converters.compress.prune import adopt_masks
 
 Init = Literal["linear", "density", "random"]
@@ -67,7 +67,8 @@ def cluster(
     seed: int = 0,
     progress: bool = True,
 ) -> nn.Module:
-    """Make the weights of each linear and conv2d layer of `module` share at most k values, in place.
+    """Make the weights of each linear, conv2d, LSTM and GRU layer of `module` share at most k values, in
+    place.
 
     bits, k: give one of them. Number of shared values per layer, k or 2**bits; or one for each layer name,
         others stay as they are. Zero is a value of its own on top: what is pruned stays exactly zero. At most
@@ -87,9 +88,9 @@ def cluster(
     if init not in ("linear", "density", "random"):
         raise ValueError(f"init is {init!r}: it must be 'linear', 'density' or 'random'")
     sizes = centroids_by_layer(module, bits, k, layers)
-    targets = weighted_layers(module, sizes)
-    for name, layer in targets.items():
-        if not weight_of(layer).isfinite().all():
+    targets = weights_of(module, sizes)
+    for name, slot in targets.items():
+        if not slot.value.isfinite().all():
             raise ValueError(f"layer '{name}' has weights that are not finite and cannot be clustered")
     adopt_masks(module)
 
@@ -117,14 +118,14 @@ def centroids_by_layer(
     asked = per_layer(
         what,
         cast("int | Mapping[str, int]", value),
-        weighted_layers(module, layers),
+        weights_of(module, layers),
         lambda n: None if n in range(1, largest + 1) else f"it must be a whole number, 1 to {largest}",
     )
     return {name: 2**n for name, n in asked.items()} if bits is not None else asked
 
 
-def _share(layer: nn.Module, k: int, init: Init, rng: np.random.Generator) -> None:
-    weight = weight_of(layer)
+def _share(slot: Slot, k: int, init: Init, rng: np.random.Generator) -> None:
+    weight = slot.value
     nonzero = weight != 0
     with_zero = not bool(nonzero.all())
     members = weight[nonzero].cpu().numpy().astype(np.float64)
@@ -132,7 +133,7 @@ def _share(layer: nn.Module, k: int, init: Init, rng: np.random.Generator) -> No
 
     index = torch.zeros_like(weight, dtype=torch.uint8)
     index[nonzero] = torch.from_numpy(labels + with_zero).to(index)
-    replace_parametrizations(layer, SharedWeights(index, size, with_zero))
+    slot.replace(SharedWeights(index, size, with_zero))
 
 
 def _kmeans(values: Array, k: int, init: Init, rng: np.random.Generator) -> tuple[npt.NDArray[np.intp], int]:

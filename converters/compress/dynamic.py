@@ -6,10 +6,9 @@ from typing import cast
 import torch
 import torch.ao.quantization.fx._decomposed  # registers the ops
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from converters.compress.integers import RowGrid, check_bits
-from converters.compress.layers import per_layer, weight_of, weighted_layers
+from converters.compress.layers import PRODUCTS, per_layer, weights_of
 
 
 class _RoundTokens(torch.autograd.Function):
@@ -50,19 +49,18 @@ def quantize_dynamic(
     is between the layers stays float. The module trains as before, gradients pass straight through. Returns
     it.
     """
-    found = weighted_layers(module, layers)
+    found = weights_of(module, layers, PRODUCTS)
     if layers is None:
-        found = {name: layer for name, layer in found.items() if isinstance(layer, nn.Linear)}
-    for name, layer in found.items():
-        if not isinstance(layer, nn.Linear):
+        found = {name: slot for name, slot in found.items() if isinstance(slot.layer, nn.Linear)}
+    for name, slot in found.items():
+        if not isinstance(slot.layer, nn.Linear):
             raise ValueError(f"'{name}' is no linear layer; use quantize for convolutions")
     if not found:
         raise ValueError(f"{type(module).__name__} has no linear layer to quantize")
     given = weight_bits if isinstance(weight_bits, Mapping) else dict.fromkeys(found, weight_bits)
     bits = per_layer("weight_bits", given, found, check_bits)
-    for name, layer in found.items():
-        grid = RowGrid(weight_of(layer), bits.get(name, 7)).train(layer.training)
-        parametrize.register_parametrization(layer, "weight", grid, unsafe=True)
-        layer.round_tokens = RoundTokens()
-        layer.register_forward_pre_hook(_round_input)
+    for name, slot in found.items():
+        slot.add(RowGrid(slot.value, bits.get(name, 7)), unsafe=True)
+        slot.layer.round_tokens = RoundTokens()
+        slot.layer.register_forward_pre_hook(_round_input)
     return module

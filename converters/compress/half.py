@@ -4,9 +4,8 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from converters.compress.layers import weighted_layers
+from converters.compress.layers import weights_of
 
 
 class _RoundToHalf(torch.autograd.Function):
@@ -28,18 +27,16 @@ class Half(nn.Module):
 
 
 def half(module: nn.Module, layers: Iterable[str] | None = None) -> nn.Module:
-    """Rounds the weights of linear and conv2d layers to f16 values, in place, and keeps them there.
+    """Rounds the weights of linear, conv2d, LSTM and GRU layers to f16 values, in place, and keeps them so.
 
     layers: names of the layers, all by default. What is left is float32 arithmetic on weights that fit 16
     bits, which `converters.convert` then stores in 16 bits. Weights beyond the f16 range (65504) raise
     ValueError. Earlier masks and codebooks stay in force. Returns the module.
     """
-    for name, layer in weighted_layers(module, layers).items():
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        if weight.detach().abs().max() > torch.finfo(torch.float16).max:
+    for name, slot in weights_of(module, layers).items():
+        if slot.value.abs().max() > torch.finfo(torch.float16).max:
             raise ValueError(
                 f"layer '{name}' has weights beyond the range of f16 (65504): leave it out of `layers`"
             )
-        parametrize.register_parametrization(layer, "weight", Half(), unsafe=True)
+        slot.add(Half(), unsafe=True)
     return module

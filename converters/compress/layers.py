@@ -1,6 +1,7 @@
-"""Which layers a compression step acts on, and what each of them is told."""
+"""Which weights a compression step acts on, where they are, and what each of them is told."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import torch
@@ -9,44 +10,128 @@ from torch.nn.utils import parametrize
 
 T = TypeVar("T")
 
-WEIGHTED = (nn.Linear, nn.Conv2d)
+PRODUCTS = (nn.Linear, nn.Conv2d)
+RECURRENT = (nn.LSTM, nn.GRU)
+WEIGHTED = (*PRODUCTS, *RECURRENT)
 
 
-def weighted_layers(
+@dataclass(frozen=True)
+class Slot:
+    """A weight in its place: the parameter `name` of `layer`."""
+
+    layer: nn.Module
+    name: str
+
+    @property
+    def value(self) -> Tensor:
+        """What the layer computes with, after its parametrizations; apart from autograd."""
+        with torch.no_grad():
+            return cast(Tensor, getattr(self.layer, self.name)).detach()
+
+    @property
+    def chain(self) -> nn.ModuleList | None:
+        """The parametrizations, in the order they are applied; None if there are none."""
+        if not parametrize.is_parametrized(self.layer, self.name):
+            return None
+        return cast(nn.ModuleList, cast(nn.ModuleDict, self.layer.parametrizations)[self.name])
+
+    @property
+    def last(self) -> nn.Module | None:
+        """The parametrization that has the last word, if there is one."""
+        return None if self.chain is None else self.chain[-1]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What trains: the weight itself, or the parameters of its parametrizations."""
+        inner = f"parametrizations.{self.name}."
+        return [p for name, p in self.layer.named_parameters() if name == self.name or name.startswith(inner)]
+
+    def add(self, parametrization: nn.Module, unsafe: bool = False) -> None:
+        """One more parametrization, after those there are. unsafe: without torch's check that it keeps the
+        shape.
+        """
+        parametrization.train(self.layer.training)
+        parametrize.register_parametrization(self.layer, self.name, parametrization, unsafe=unsafe)
+        if isinstance(self.layer, RECURRENT) and _forget not in self.layer._forward_hooks.values():
+            self.layer.register_forward_hook(_forget)
+
+    def replace(self, parametrization: nn.Module) -> None:
+        """This parametrization alone, for the weight as it is now."""
+        if self.chain is None:
+            self.add(parametrization)
+            return
+        # Not parametrize.remove_parametrizations: it takes the property from the layer's class, which copies
+        # made by deepcopy share, and so breaks them.
+        original = getattr(self.chain, "original", None)
+        weight = self.value.clone()
+        if original is None:  # several tensors, as weight_norm has
+            original = nn.Parameter(weight)
+        else:
+            original.data = weight
+        present = cast(nn.ModuleDict, self.layer.parametrizations)
+        present[self.name] = parametrize.ParametrizationList([parametrization], original)
+
+
+def _forget(layer: nn.Module, *_: object) -> None:
+    """Recurrent layers keep the weights of their last pass, which deepcopy refuses if they were computed."""
+    kept, seen = (
+        cast("list[Tensor | None]", layer._flat_weights),
+        cast("list[object]", layer._flat_weight_refs),
+    )
+    for i, weight in enumerate(kept):
+        if weight is not None and not weight.is_leaf:
+            kept[i], seen[i] = None, _nothing  # is no weight, so the next pass collects them anew
+
+
+def _nothing() -> None:
+    """A weak reference to what is no more."""
+
+
+def weights_of(
     module: nn.Module,
     names: Iterable[str] | None = None,
     kinds: tuple[type[nn.Module], ...] = WEIGHTED,
-) -> dict[str, nn.Module]:
-    """The linear and conv2d layers (or those of `kinds`) by name, all of them or those in `names`.
+) -> dict[str, Slot]:
+    """The weights of the layers of `kinds` by name, all of them or those in `names`.
 
-    Raises ValueError if a name is not such a layer, if there is none at all, or if two layers are tied to one
-    weight.
+    A weight has the name of its layer, those of recurrent layers their own: "encoder.weight_hh_l0".
+    Raises ValueError if a name is not there, if there is none at all, or if two are tied.
     """
-    layers: dict[str, nn.Module] = {
-        name: layer for name, layer in module.named_modules() if isinstance(layer, kinds)
-    }
-    what = "linear or conv2d" if kinds is WEIGHTED else ", ".join(kind.__name__ for kind in kinds)
-    if not layers:
+    found: dict[str, Slot] = {}
+    for name, layer in module.named_modules():
+        if not isinstance(layer, kinds):
+            continue
+        if not isinstance(layer, RECURRENT):
+            found[name] = Slot(layer, "weight")
+            continue
+        for part in _recurrent_weights(layer):
+            found[f"{name}.{part}" if name else part] = Slot(layer, part)
+    *first, last = (kind.__name__ if kind in RECURRENT else kind.__name__.lower() for kind in kinds)
+    what = f"{', '.join(first)} or {last}"
+    if not found:
         raise ValueError(f"{type(module).__name__} has no {what} layer to compress")
     if names is not None:
         wanted = list(names)
         for name in wanted:
-            if name not in layers:
-                raise ValueError(f"'{name}' is not a {what} layer; there are: {', '.join(layers)}")
-        layers = {name: layer for name, layer in layers.items() if name in wanted}
+            if name not in found:
+                raise ValueError(f"'{name}' is not a {what} layer; there are: {', '.join(found)}")
+        found = {name: slot for name, slot in found.items() if name in wanted}
 
     owners: dict[Tensor, str] = {}
-    for name, layer in layers.items():
-        for parameter_name, parameter in layer.named_parameters():
-            if parameter_name == "bias":
-                continue
+    for name, slot in found.items():
+        for parameter in slot.parameters():
             owner = owners.setdefault(parameter, name)
             if owner != name:
                 raise ValueError(
                     f"layers '{owner}' and '{name}' are tied to one weight, which cannot be compressed "
                     f"twice: use one module in both places, or leave one of them out of `layers`"
                 )
-    return layers
+    return found
+
+
+def _recurrent_weights(layer: nn.LSTM | nn.GRU) -> list[str]:
+    directions = ("", "_reverse")[: 1 + layer.bidirectional]
+    ends = [f"l{number}{direction}" for number in range(layer.num_layers) for direction in directions]
+    return [f"weight_{kind}_{end}" for end in ends for kind in ("ih", "hh")]
 
 
 def per_layer(
@@ -62,34 +147,3 @@ def per_layer(
         if problem:
             raise ValueError(f"{what} of layer '{name}' is {one!r}: {problem}")
     return values
-
-
-def weight_of(layer: nn.Module) -> Tensor:
-    """The weight the layer computes with, after its parametrizations."""
-    with torch.no_grad():
-        return cast(Tensor, layer.weight).detach()
-
-
-def last_parametrization(layer: nn.Module) -> nn.Module | None:
-    """The parametrization of the layer's weight that has the last word, if there is one."""
-    if not parametrize.is_parametrized(layer, "weight"):
-        return None
-    parametrizations = cast(nn.ModuleDict, layer.parametrizations)
-    return cast(nn.ModuleList, parametrizations["weight"])[-1]
-
-
-def replace_parametrizations(layer: nn.Module, parametrization: nn.Module) -> None:
-    """Give the layer's weight, as it is now, this one parametrization."""
-    if not parametrize.is_parametrized(layer, "weight"):
-        parametrize.register_parametrization(layer, "weight", parametrization)
-        return
-    # Not parametrize.remove_parametrizations: it takes the property `weight` from the layer's class, which
-    # copies made by deepcopy share, and so breaks them.
-    present = cast(nn.ModuleDict, layer.parametrizations)
-    original = getattr(present["weight"], "original", None)
-    weight = weight_of(layer).clone()
-    if original is None:  # several tensors, as weight_norm has
-        original = nn.Parameter(weight)
-    else:
-        original.data = weight
-    present["weight"] = parametrize.ParametrizationList([parametrization], original)

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from converters.compress.layers import replace_parametrizations, weight_of, weighted_layers
+from converters.compress.layers import PRODUCTS, RECURRENT, Slot, weights_of
 from converters.compress.prune import adopt_masks
 
-KINDS = (nn.Linear, nn.Conv2d, nn.Embedding)
+KINDS = (*PRODUCTS, nn.Embedding, *RECURRENT)
 MAX_CODEWORDS = 256  # the file format counts them with a byte
 MAX_BLOCK = 64
 ITERATIONS = 25
@@ -115,8 +115,8 @@ def product_quantize(
 ) -> nn.Module:
     """Make every block of d neighbouring weights of a layer one of at most 256 codewords, in place.
 
-    Linear, conv2d and embedding layers; a weight is a matrix [outputs, inputs x taps] (or [tokens, features])
-    whose rows are cut into blocks.
+    Linear, conv2d, embedding, LSTM and GRU layers; a weight is a matrix [outputs, inputs x taps] (or [tokens,
+    features]) whose rows are cut into blocks.
 
     block: d, 2 to 64, which divides the length of a row; or one for each layer name or pattern
         (`{"*.attention.*": 4, "*.output.*": 8}`; the first that fits counts, others stay as they are). By
@@ -137,9 +137,9 @@ def product_quantize(
     if codewords not in range(2, MAX_CODEWORDS + 1):
         raise ValueError(f"codewords is {codewords!r}: it must be a whole number, 2 to {MAX_CODEWORDS}")
     blocks = blocks_by_layer(module, block, layers)
-    targets = weighted_layers(module, blocks, KINDS)
-    for name, layer in targets.items():
-        if not weight_of(layer).isfinite().all():
+    targets = weights_of(module, blocks, KINDS)
+    for name, slot in targets.items():
+        if not slot.value.isfinite().all():
             raise ValueError(f"layer '{name}' has weights that are not finite and cannot be quantized")
     adopt_masks(module)
     for name in tqdm(targets, desc="product quantization", unit="layer", disable=None if progress else True):
@@ -153,7 +153,7 @@ def blocks_by_layer(
     layers: Iterable[str] | None = None,
 ) -> dict[str, int]:
     """The block size `product_quantize` would use in each layer; same arguments, same errors."""
-    candidates = weighted_layers(module, layers, KINDS)
+    candidates = weights_of(module, layers, KINDS)
     if isinstance(block, Mapping):
         if layers is not None:
             raise ValueError("block by layer name goes without `layers`")
@@ -166,12 +166,12 @@ def blocks_by_layer(
         sizes = {name: block[pattern] for name, pattern in first.items() if pattern is not None}
     else:
         sizes = {
-            name: block or _default_block(layer)
-            for name, layer in candidates.items()
-            if layers is not None or not _depthwise(layer)
+            name: block or _default_block(slot.layer)
+            for name, slot in candidates.items()
+            if layers is not None or not _depthwise(slot.layer)
         }
     for name, size in sizes.items():
-        row = prod(weight_of(candidates[name]).shape[1:])
+        row = prod(candidates[name].value.shape[1:])
         if size not in range(2, MAX_BLOCK + 1) or row % size:
             raise ValueError(
                 f"block of layer '{name}' is {size!r}: it must be a whole number, 2 to {MAX_BLOCK}, "
@@ -189,8 +189,8 @@ def _depthwise(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.in_channels == layer.groups > 1
 
 
-def _quantize(layer: nn.Module, block: int, codewords: int, int8: bool, seed: int) -> None:
-    replace_parametrizations(layer, fit_codewords(weight_of(layer), block, codewords, int8, seed))
+def _quantize(slot: Slot, block: int, codewords: int, int8: bool, seed: int) -> None:
+    slot.replace(fit_codewords(slot.value, block, codewords, int8, seed))
 
 
 def fit_codewords(weight: Tensor, block: int, codewords: int, int8: bool, seed: int) -> ProductCodebook:

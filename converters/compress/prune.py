@@ -9,10 +9,9 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
 
-from converters.compress.layers import last_parametrization, per_layer, weight_of, weighted_layers
+from converters.compress.layers import Slot, per_layer, weights_of
 
 Scope = Literal["layer", "global"]
 
@@ -46,12 +45,14 @@ def prune(
     n: int | None = None,
     m: int | None = None,
 ) -> nn.Module:
-    """Zero the smallest weights of the linear and conv2d layers of `module`, in place, and keep them zero.
+    """Zero the smallest weights of the linear, conv2d, LSTM and GRU layers of `module`, in place, and keep
+    them zero.
 
     sparsity: the fraction of zeros to reach, 0 <= sparsity < 1; or one for each layer name, others stay as
         they are.
     scope: "layer" ranks within each layer, "global" ranks all weights together (one sparsity for all).
-    layers: names of the layers to prune; all by default.
+    layers: names of the layers to prune; all by default. Weights of recurrent layers have names of their own,
+        "encoder.weight_hh_l0".
     block: (outputs, inputs) that are pruned together, ranked by the sum of their magnitudes; inputs counts
         inputs x taps of a kernel. (16, 1), (8, 1) and (4, 1) run fastest, in this
         order.
@@ -73,19 +74,19 @@ def prune(
             raise ValueError("n and m go together, and instead of sparsity, scope and block")
         if not 0 < n < m:
             raise ValueError(f"n is {n} and m is {m}: of m weights at least one is kept, and not all")
-        targets = weighted_layers(module, layers)
+        targets = weights_of(module, layers)
         adopt_masks(module)
-        masks = {name: _keep_n_of_m(name, _scores(layer), n, m) for name, layer in targets.items()}
+        masks = {name: _keep_n_of_m(name, _scores(slot), n, m) for name, slot in targets.items()}
         for name, mask in masks.items():
             _set_mask(targets[name], mask)
         return module
     if sparsity is None:
         raise ValueError("say how far to prune: a sparsity, or n and m")
     fractions = sparsity_by_layer(module, sparsity, scope, layers)
-    targets = weighted_layers(module, fractions)
+    targets = weights_of(module, fractions)
     adopt_masks(module)
 
-    alone = {name: _scores(layer) for name, layer in targets.items()}
+    alone = {name: _scores(slot) for name, slot in targets.items()}
     scores = {name: _sum_blocks(name, score, block) for name, score in alone.items()}
     if scope == "global":
         together = torch.cat([score.flatten() for score in scores.values()])
@@ -119,7 +120,7 @@ def sparsity_by_layer(
         if scope == "global" or layers is not None:
             raise ValueError("sparsity by layer name goes with scope='layer' and without `layers`")
         layers = sparsity
-    return per_layer("sparsity", sparsity, weighted_layers(module, layers), _fraction_problem)
+    return per_layer("sparsity", sparsity, weights_of(module, layers), _fraction_problem)
 
 
 def cubic_sparsity(step: int, steps: int, final: float, initial: float = 0.0) -> float:
@@ -134,8 +135,8 @@ def cubic_sparsity(step: int, steps: int, final: float, initial: float = 0.0) ->
 
 
 def sparsity_of(module: nn.Module) -> dict[str, float]:
-    """The fraction of zeros in the weight of each linear and conv2d layer."""
-    weights = {name: weight_of(layer) for name, layer in weighted_layers(module).items()}
+    """The fraction of zeros in the weights of each linear, conv2d, LSTM and GRU layer."""
+    weights = {name: slot.value for name, slot in weights_of(module).items()}
     return {name: 1.0 - int(weight.count_nonzero()) / weight.numel() for name, weight in weights.items()}
 
 
@@ -154,14 +155,14 @@ def adopt_masks(module: nn.Module) -> nn.Module:
             if hasattr(layer, f"{name}_orig"):
                 mask = cast(Tensor, getattr(layer, f"{name}_mask")).bool()
                 torch_prune.remove(layer, name)  # type: ignore[no-untyped-call]
-                parametrize.register_parametrization(layer, name, Mask(mask))
+                Slot(layer, name).add(Mask(mask))
     return module
 
 
-def _scores(layer: nn.Module) -> Tensor:
+def _scores(slot: Slot) -> Tensor:
     """Magnitude of each weight; below every magnitude where the weight is pruned already."""
-    score = weight_of(layer).abs()
-    mask = last_parametrization(layer)
+    score = slot.value.abs()
+    mask = slot.last
     return score.masked_fill(~mask.mask, -1.0) if isinstance(mask, Mask) else score
 
 
@@ -199,12 +200,12 @@ def _keep_largest(score: Tensor, sparsity: float) -> Tensor:
     return keep
 
 
-def _set_mask(layer: nn.Module, mask: Tensor) -> None:
-    last = last_parametrization(layer)
+def _set_mask(slot: Slot, mask: Tensor) -> None:
+    last = slot.last
     if isinstance(last, Mask):
         last.mask.copy_(mask)
     else:
-        parametrize.register_parametrization(layer, "weight", Mask(mask))
+        slot.add(Mask(mask))
 
 
 def _fraction_problem(sparsity: float) -> str | None:

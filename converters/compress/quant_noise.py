@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from converters.compress.layers import last_parametrization, weight_of, weighted_layers
+from converters.compress.layers import Slot, weights_of
 from converters.compress.product import (
     KINDS,
     ProductCodebook,
@@ -79,9 +79,9 @@ def quant_noise(
         few codewords gain more from 0.4 (bench/quant_noise.py).
     block, layers: as product_quantize takes them. codewords, seed: of "product".
 
-    Linear, conv2d and embedding layers. Calling it again replaces the noise. When training is done,
-    `remove_quant_noise` takes it away; then quantize (`product_quantize`, `quantize`, `quantize_weights`).
-    Returns `module`. Raises ValueError naming the layer.
+    Linear, conv2d, embedding, LSTM and GRU layers. Calling it again replaces the noise. When training is
+    done, `remove_quant_noise` takes it away; then quantize (`product_quantize`, `quantize`,
+    `quantize_weights`). Returns `module`. Raises ValueError naming the layer.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"kind is {kind!r}: it must be one of {', '.join(get_args(Kind))}")
@@ -89,13 +89,11 @@ def quant_noise(
         raise ValueError(f"p is {p!r}: it must be a probability, 0 to 1")
     blocks = blocks_by_layer(module, block, layers)
     remove_quant_noise(module)
-    for name, layer in weighted_layers(module, blocks, KINDS).items():
+    for name, slot in weights_of(module, blocks, KINDS).items():
         product = None
         if kind == "product":
-            product = fit_codewords(weight_of(layer), blocks[name], codewords, False, seed)
-        noise = QuantNoise(kind, p, blocks[name], product)
-        noise.train(layer.training)
-        parametrize.register_parametrization(layer, "weight", noise)
+            product = fit_codewords(slot.value, blocks[name], codewords, False, seed)
+        slot.add(QuantNoise(kind, p, blocks[name], product))
     return module
 
 
@@ -104,29 +102,37 @@ def remove_quant_noise(module: nn.Module) -> nn.Module:
 
     Returns `module`.
     """
-    for layer in module.modules():
-        if not isinstance(last_parametrization(layer), QuantNoise):
-            continue
-        parametrizations = cast(nn.ModuleDict, layer.parametrizations)
-        chain = cast(nn.ModuleList, parametrizations["weight"])
-        del chain[-1]
-        if len(chain) == 0:
-            _plain(layer, parametrizations)
+    for layer in list(module.modules()):
+        for name in (
+            list(cast(nn.ModuleDict, layer.parametrizations)) if parametrize.is_parametrized(layer) else []
+        ):
+            slot = Slot(layer, name)
+            if not isinstance(slot.last, QuantNoise):
+                continue
+            chain = cast(nn.ModuleList, slot.chain)
+            del chain[-1]
+            if len(chain) == 0:
+                _plain(slot)
     return module
 
 
-def _plain(layer: nn.Module, parametrizations: nn.ModuleDict) -> None:
+def _plain(slot: Slot) -> None:
     """Makes the weight a parameter again, the same one, so that an optimizer goes on."""
-    original = cast(nn.Parameter, parametrizations["weight"].original)
+    layer, name = slot.layer, slot.name
+    parametrizations = cast(nn.ModuleDict, layer.parametrizations)
+    original = cast(nn.Parameter, parametrizations[name].original)
     if len(parametrizations) > 1:
-        del parametrizations["weight"]
-        delattr(type(layer), "weight")
+        del parametrizations[name]
+        # Copies made by deepcopy share the class, so this layer gets one of its own without the property.
+        present = type(layer)
+        rest = {k: v for k, v in vars(present).items() if k not in (name, "__dict__", "__weakref__")}
+        layer.__class__ = type(present.__name__, present.__bases__, rest)
     else:
         # Not parametrize.remove_parametrizations: it takes the property `weight` from the class, which copies
         # made by deepcopy share.
         del layer.parametrizations
         layer.__class__ = type(layer).__bases__[0]
-    layer.register_parameter("weight", original)
+    layer.register_parameter(name, original)
 
 
 def iterative_product_quantize(

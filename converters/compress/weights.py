@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
 from converters.compress.integers import CLIPS, check_bits
-from converters.compress.layers import per_layer, weighted_layers
+from converters.compress.layers import per_layer, weights_of
 
 GROUPS = (32, 64, 128, 256)
 
@@ -64,7 +63,7 @@ def quantize_weights(
     group: int | None = 64,
     layers: Iterable[str] | None = None,
 ) -> nn.Module:
-    """Rounds the weights of linear and conv2d layers to few bits, in place, and keeps them there in training.
+    """Rounds the weights of linear, conv2d, LSTM and GRU layers to few bits, in place, and keeps them there.
 
     bits: 2..8, for all layers or by name; the file takes 4 bits for up to 4, else 8. group: how many
     neighbours of a row share a scale: 32, 64, 128 or 256, or None for the whole row; an f16 scale for 64 adds
@@ -81,14 +80,10 @@ def quantize_weights(
         raise ValueError(f"group must be one of {', '.join(map(str, GROUPS))}, or None, not {group!r}")
     if layers is None and isinstance(bits, Mapping):
         layers = bits
-    found = weighted_layers(module, layers)
+    found = weights_of(module, layers)
     each = per_layer("bits", bits, found, check_bits)
-    for name, layer in found.items():
+    for name, slot in found.items():
         if name not in each:
             raise ValueError(f"bits has no number for layer '{name}'")
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        parametrize.register_parametrization(
-            layer, "weight", GroupGrid(weight, each[name], group), unsafe=True
-        )
+        slot.add(GroupGrid(slot.value, each[name], group), unsafe=True)
     return module

@@ -78,7 +78,8 @@ def _layers(
         for direction in range(directions):
             number = layer * directions + direction
             initial = _initial(c, states, number)
-            sequence = _cell(c, cell, y, chunks[number], direction, initial, final_cells)
+            end = f"l{layer}{'_reverse' if direction else ''}"
+            sequence = _cell(c, cell, y, chunks[number], end, direction, initial, final_cells)
             hidden = need_constant(chunks[number][1], "the weight").tensor.shape[1]
             # The state after the last step: the first of the sequence where it ran backwards.
             last = _slice(c, sequence, 0, 0, 1, 1) if direction else _slice(c, sequence, 0, -1, TO_END, 1)
@@ -97,11 +98,15 @@ def _cell(
     cell: int,
     x: Value,
     parameters: Sequence[object],
+    end: str,
     reverse: int,
     initial: list[Value],
     states: bool,
 ) -> Value:
-    """h of each step [steps, batch, hidden], of a layer in one direction; with `states` c behind it."""
+    """h of each step [steps, batch, hidden], of a layer in one direction; with `states` c behind it.
+
+    end: of the names of its parameters.
+    """
     w_ih, w_hh, *biases = (need_constant(p, "a weight") for p in parameters)
     rows, hidden = w_hh.tensor.shape
     input_bias, own_bias = biases if biases else (None, None)
@@ -110,14 +115,14 @@ def _cell(
         input_bias = Constant(input_bias.tensor.double() + own_bias.tensor.double(), input_bias.name)
         own_bias = None
     steps, batch = x.example[0], max(x.example[1] // c.batch, 1)
-    weights = [c.weight(w_ih, "weight_ih", "matrix", w_ih.array, columns=steps * batch)]
+    weights = [c.weight(w_ih, f"weight_ih_{end}", "matrix", w_ih.array, columns=steps * batch)]
     if input_bias is not None:
-        weights.append(c.vector(input_bias, "bias_ih"))
+        weights.append(c.vector(input_bias, f"bias_ih_{end}"))
     gates = _like(x, rows)
     c.emit("linear", [x], weights=weights, layout=2, output=gates)
-    weights = [c.weight(w_hh, "weight_hh", "matrix", w_hh.array)]
+    weights = [c.weight(w_hh, f"weight_hh_{end}", "matrix", w_hh.array)]
     if own_bias is not None:
-        weights.append(c.vector(own_bias, "bias_hh"))
+        weights.append(c.vector(own_bias, f"bias_hh_{end}"))
     attrs: dict[str, Attr] = {"cell": cell, "reverse": reverse, "states": int(states)}
     output = _like(x, hidden * (2 if states else 1))
     return c.emit("recurrent", [gates, *initial], attrs, weights, layout=2, output=output)
