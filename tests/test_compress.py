@@ -262,6 +262,73 @@ def test_initial_centroids_are_those_of_the_paper():
     assert np.isin(drawn, values).all() and len(np.unique(drawn)) == 20
 
 
+def entropy_of(weight: Tensor) -> float:
+    share = np.unique(weight.detach().numpy(), return_counts=True)[1] / weight.numel()
+    return float(-(share * np.log2(share)).sum())
+
+
+@pytest.mark.parametrize("entropy", [0.5, 2, 3.3, 7.9])
+def test_entropy_spends_the_bits_asked_for_on_even_cells(net, entropy):
+    before = net[3].weight.detach().clone()
+    cluster(net, entropy=entropy)
+    after = net[3].weight.detach()
+    assert entropy - 0.1 < entropy_of(after) <= entropy
+    values, index = after.unique(return_inverse=True)
+    cells = [before[index == i] for i in range(len(values))]
+    for value, cell in zip(values, cells, strict=True):
+        assert cell.mean().item() == pytest.approx(value.item(), abs=1e-6)
+    widths = [(cell.max() - cell.min()).item() for cell in cells[1:-1]]
+    assert max(widths, default=0) < 1.001 * (before.max() - before.min()).item() / max(1, len(cells) - 2)
+
+
+def test_entropy_is_worth_most_where_there_are_outliers():
+    torch.manual_seed(0)
+    wide = nn.Linear(300, 200)
+    wide.weight.data = torch.distributions.StudentT(3.0).sample(wide.weight.shape)
+    before, narrow = wide.weight.detach().clone(), copy.deepcopy(wide)
+    cluster(wide, entropy=4)
+    cluster(narrow, bits=4, init="density")
+    assert 4 - 0.1 < entropy_of(wide.weight) <= 4
+    assert 16 < len(wide.weight.unique()) <= 256
+    # At least a bit: half the error, a quarter of its square.
+    assert (wide.weight - before).norm() < 0.5 * (narrow.weight - before).norm()
+
+
+def test_rare_values_are_joined_until_an_index_takes_a_byte():
+    torch.manual_seed(0)
+    layer = nn.Linear(300, 200)
+    layer.weight.data = torch.distributions.StudentT(1.5).sample(layer.weight.shape)
+    layer.weight.data[:2] = 0
+    before = layer.weight.detach().clone()
+    cluster(layer, entropy=6)
+    after = layer.weight.detach()
+    assert len(after.unique()) == 256
+    assert torch.equal(after == 0, before == 0)
+    order = before[2:].flatten().argsort()
+    assert (after[2:].flatten()[order].diff() >= 0).all()  # cells are intervals
+    assert before.max() - after.max() < 0.05 * before.max()  # what is rare and far out stays there
+
+
+def test_what_has_few_bits_of_entropy_is_kept_exactly(net):
+    nn.init.zeros_(net[5].weight)
+    cluster(net, bits=3)
+    before = copy.deepcopy(net)
+    cluster(net, entropy=3)
+    for i in (0, 3, 5):
+        assert torch.equal(net[i].weight, before[i].weight)
+
+
+@pytest.mark.parametrize("how", [{"bits": 3}, {"entropy": 3}])
+def test_embedding_tables_share_values_too(how):
+    torch.manual_seed(0)
+    table = nn.Embedding(50, 12, padding_idx=0)
+    cluster(nn.Sequential(table), **how)
+    assert len(table.weight.unique()) <= (9 if "bits" in how else 256)
+    assert not table.weight[0].any() and table.weight[1:].all()
+    table(torch.tensor([3, 4])).sum().backward()
+    assert table.parametrizations.weight.original.grad is not None
+
+
 def test_pruning_a_shared_layer_and_sharing_it_again(net):
     cluster(net, bits=4)
     prune(net, 0.5)
@@ -303,8 +370,11 @@ class Tied(nn.Module):
         (lambda net: prune(net, {"3": 0.5}, scope="global"), "goes with scope='layer'"),
         (lambda net: prune(net, 0.999), "leaves no weight in layer '0'"),
         (lambda net: cubic_sparsity(1, 0, 0.5), "steps is 0"),
-        (lambda net: cluster(net), "either bits or k"),
-        (lambda net: cluster(net, bits=4, k=16), "either bits or k"),
+        (lambda net: cluster(net), "one of bits, k and entropy"),
+        (lambda net: cluster(net, bits=4, k=16), "one of bits, k and entropy"),
+        (lambda net: cluster(net, bits=4, entropy=4), "one of bits, k and entropy"),
+        (lambda net: cluster(net, entropy={"3": 8.5}), "entropy of layer '3' is 8.5"),
+        (lambda net: cluster(net, entropy=0), "entropy of layer '0' is 0"),
         (lambda net: cluster(net, bits=9), "bits of layer '0' is 9"),
         (lambda net: cluster(net, k={"5": 0}), "k of layer '5' is 0"),
         (lambda net: cluster(net, bits=4, init="kmeans++"), "init is 'kmeans\\+\\+'"),

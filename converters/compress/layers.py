@@ -13,6 +13,7 @@ T = TypeVar("T")
 PRODUCTS = (nn.Linear, nn.Conv2d)
 RECURRENT = (nn.LSTM, nn.GRU)
 WEIGHTED = (*PRODUCTS, *RECURRENT)
+SHARING = (*PRODUCTS, nn.Embedding, *RECURRENT)  # whose weights can be entries of a codebook
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from converters.compress.layers import PRODUCTS, RECURRENT, Slot, weights_of
+from converters.compress.layers import SHARING, Slot, weights_of
 from converters.compress.prune import adopt_masks
 
-KINDS = (*PRODUCTS, nn.Embedding, *RECURRENT)
 MAX_CODEWORDS = 256  # the file format counts them with a byte
 MAX_BLOCK = 64
 ITERATIONS = 25
@@ -137,7 +136,7 @@ def product_quantize(
     if codewords not in range(2, MAX_CODEWORDS + 1):
         raise ValueError(f"codewords is {codewords!r}: it must be a whole number, 2 to {MAX_CODEWORDS}")
     blocks = blocks_by_layer(module, block, layers)
-    targets = weights_of(module, blocks, KINDS)
+    targets = weights_of(module, blocks, SHARING)
     for name, slot in targets.items():
         if not slot.value.isfinite().all():
             raise ValueError(f"layer '{name}' has weights that are not finite and cannot be quantized")
@@ -153,7 +152,7 @@ def blocks_by_layer(
     layers: Iterable[str] | None = None,
 ) -> dict[str, int]:
     """The block size `product_quantize` would use in each layer; same arguments, same errors."""
-    candidates = weights_of(module, layers, KINDS)
+    candidates = weights_of(module, layers, SHARING)
     if isinstance(block, Mapping):
         if layers is not None:
             raise ValueError("block by layer name goes without `layers`")

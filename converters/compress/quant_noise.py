@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from converters.compress.layers import Slot, weights_of
+from converters.compress.layers import SHARING, Slot, weights_of
 from converters.compress.product import (
-    KINDS,
     ProductCodebook,
     blocks_by_layer,
     fit_codewords,
@@ -89,7 +88,7 @@ def quant_noise(
         raise ValueError(f"p is {p!r}: it must be a probability, 0 to 1")
     blocks = blocks_by_layer(module, block, layers)
     remove_quant_noise(module)
-    for name, slot in weights_of(module, blocks, KINDS).items():
+    for name, slot in weights_of(module, blocks, SHARING).items():
         product = None
         if kind == "product":
             product = fit_codewords(slot.value, blocks[name], codewords, False, seed)
