@@ -14,7 +14,7 @@ PRODUCTS = (
     r"(gemm_f32|gemm_f(32|16)_few|gemm_q[84]_few|b?csr_f32(_few|_dot)?|pairs_f32_few"
     r"|qgemm_u8(s4)?(_few)?|qdepthwise_u8|bgemm)_[0-9x]+__avx\w+"
 )
-FMA = re.compile(r"(vfn?m(add|sub)\d+ps|vpmaddwd|vpdpbusd|vpaddb)\b")
+FMA = re.compile(r"(vfn?m(add|sub)\d+ps|vpmaddwd|vpaddb)\b|(\{vex\} )?vpdpbusd\b")
 VECTOR = re.compile(r"%[xyz]mm\d+")
 
 

@@ -39,6 +39,13 @@ def test_every_built_kernel_is_tested(built: list[str]) -> None:
     assert len(set(kernels())) == len(kernels())
 
 
+def test_avxvnni_in_the_form_of_avx512(cpp_build_sanitized: Path) -> None:
+    done = subprocess.run([cpp_build_sanitized / "avxvnni"], capture_output=True, text=True, timeout=300)
+    if done.returncode == CANNOT_RUN:
+        pytest.skip(done.stdout.strip() or "of another architecture")
+    assert done.returncode == 0, done.stdout[-8000:]
+
+
 @pytest.mark.parametrize("name", kernels())
 def test_kernel(name: str, kernel_test: Path, built: list[str]) -> None:
     if name not in built:

@@ -64,16 +64,14 @@ struct DotTwo {
 
 // s4: group 2i in the low nibbles, 2i + 1 in the high ones, + 8.
 struct DotLow : DotOne {
-  static __m256i panel(const int8_t* w) { return low(V::iload(w)); }
-  static __m256i low(__m256i both) { return _mm256_sub_epi8(_mm256_and_si256(both, V::bset1(15)), V::bset1(8)); }
-  static __m256i high(__m256i both) { return low(_mm256_srli_epi16(both, 4)); }
+  static __m256i panel(const int8_t* w) { return V::low_nibbles(V::iload(w)); }
 };
 struct DotNibbles : DotTwo {
   using Single = DotLow;
   static constexpr int panel_bytes = 64;
   static X panel(const int8_t* w) {
     const __m256i both = V::iload(w);
-    return {DotLow::low(both), DotLow::high(both)};
+    return {V::low_nibbles(both), V::high_nibbles(both)};
   }
 };
 
@@ -129,8 +127,8 @@ void unpack_s4_64__avx2(const UnpackArgs& a) {
   for (int64_t i = 0; i < 64 * a.pairs; i += 32) {
     const __m256i both = V::iload(a.in + i);
     int8_t* out = a.out + i / 64 * 128 + i % 64;
-    V::istore(out, DotLow::low(both));
-    V::istore(out + 64, DotLow::high(both));
+    V::istore(out, V::low_nibbles(both));
+    V::istore(out + 64, V::high_nibbles(both));
   }
 }
 void qdepthwise_u8_4x8__avx2(const QDepthwiseArgs& a) {

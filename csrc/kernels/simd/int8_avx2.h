@@ -42,6 +42,9 @@ struct Int8Avx2 : Avx2 {
     const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(order));
   }
+  // The low and the high four bits of every byte, less 8.
+  static ireg low_nibbles(ireg v) { return _mm256_sub_epi8(_mm256_and_si256(v, bset1(15)), bset1(8)); }
+  static ireg high_nibbles(ireg v) { return low_nibbles(_mm256_srli_epi16(v, 4)); }
   static ireg low_bytes(ireg a, ireg b) { return _mm256_unpacklo_epi8(a, b); }
   static ireg high_bytes(ireg a, ireg b) { return _mm256_unpackhi_epi8(a, b); }
   static ireg low_words(ireg a, ireg b) { return _mm256_unpacklo_epi16(a, b); }

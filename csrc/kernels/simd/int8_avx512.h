@@ -40,6 +40,9 @@ struct Int8Avx512 : Avx512 {
     const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(order));
   }
+  // The low and the high four bits of every byte, less 8.
+  static ireg low_nibbles(ireg v) { return _mm512_sub_epi8(_mm512_and_si512(v, bset1(15)), bset1(8)); }
+  static ireg high_nibbles(ireg v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
   static ireg low_bytes(ireg a, ireg b) { return _mm512_unpacklo_epi8(a, b); }
   static ireg high_bytes(ireg a, ireg b) { return _mm512_unpackhi_epi8(a, b); }
   static ireg low_words(ireg a, ireg b) { return _mm512_unpacklo_epi16(a, b); }
