@@ -42,7 +42,7 @@ NETS = (
     *(nets.EfficientNetB0, nets.EfficientNetB3, nets.ShuffleNetV2, nets.GoogLeNet, nets.InceptionV3),
     *(nets.DenseNet121, nets.UNet, nets.ResNet20, nets.ResNet56, nets.LeNet5),
 )
-PRUNED_NETS = (nets.ResNet50, nets.MobileNetV1)
+PRUNED_NETS = (nets.ResNet50, nets.MobileNetV1, nets.VGG16)
 SMALL_NETS = {"ResNet20": (3, 32), "ResNet56": (3, 32), "LeNet5": (1, 28)}
 
 
@@ -89,7 +89,7 @@ def pruned_layers(zeros: float) -> Iterator[Case]:
 
 
 def whole_nets(zeros: float) -> Iterator[Case]:
-    """All nets dense; with `zeros`, those of the pruning literature with pruned 1x1 and 3x3 convolutions."""
+    """All nets dense; with `zeros`, those of the pruning literature with pruned linear layers and convolutions."""
     for make in PRUNED_NETS if zeros else NETS:
         name = make.__name__
         channels, size = SMALL_NETS.get(name, (3, FULL_SIZE.get(name, 224)))
@@ -112,7 +112,9 @@ def _net(make: Callable[[], nn.Module], shape: tuple[int, ...], zeros: float) ->
     def build() -> nn.Module:
         net = nets.randomize(make(), torch.randn(shape, generator=torch.Generator().manual_seed(1)))
         for module in net.modules():
-            if isinstance(module, nn.Conv2d) and module.in_channels > 3 and module.groups == 1:
+            if isinstance(module, nn.Linear) or (
+                isinstance(module, nn.Conv2d) and module.in_channels > 3 and module.groups == 1
+            ):
                 prune(module, zeros)
         return net
 

@@ -107,6 +107,8 @@ def _adaptive(c: Context, x: Value, mode: int, sizes: Sequence[Dim]) -> Value:
     out = [0 if size == x.shape[2 + i] and isinstance(size, str) else size for i, size in enumerate(sizes)]
     if not all(isinstance(size, int) for size in out):
         raise Unsupported("an adaptive pooling size computed from another shape is not supported")
+    if tuple(sizes) == tuple(x.shape[2:]):
+        return x  # windows of one pixel
     attrs: dict[str, Attr] = {"mode": mode, "oh": int(out[0]), "ow": int(out[1])}
     return c.emit("adaptive_pool2d", [x], attrs, layout=1, output=plane_output(c))
 

@@ -11,6 +11,7 @@ namespace {
 template <class Fn>
 void for_each(int rank, const int64_t* dims, const int64_t* sa, const int64_t* sb, const Fn& fn) {
   int64_t at[kRankMax] = {}, a = 0, b = 0;
+  while (rank > 0 && dims[rank - 1] == 1) --rank;
   for (;;) {
     fn(a, b);
     int d = rank - 1;

@@ -35,7 +35,7 @@ bool MatmulOp::plan_winograd() {
   // In vector instructions for each input channel: the products, and what the transforms cost beside them.
   const double rows = static_cast<double>(w_.rows), groups = static_cast<double>(winograd_groups_);
   const double direct = 9 * rows * static_cast<double>(ceil_div(out->cols, 16));
-  const double per_group = 36 * rows + 330 + 250 * rows / static_cast<double>(channels);
+  const double per_group = 36 * rows + 330 + 400 * rows / static_cast<double>(channels);
   const double weights = 160.0 * static_cast<double>(ceil_div(w_.rows, kPanel) * ceil_div(winograd_groups_, kGroups));
   if (groups * per_group + weights > 0.9 * direct) return false;
 

@@ -227,10 +227,13 @@ inline void sum_rows(const SumArgs& a) {
   }
   float lanes[V::width];
   V::store(lanes, V::add(V::add(acc[0], acc[1]), V::add(acc[2], acc[3])));
-  for (int half = V::width / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  float sum[4] = {lanes[0], lanes[1], lanes[2], lanes[3]};  // four chains: halving would wait for a store each time
+#pragma GCC unroll 4
+  for (int i = 4; i < V::width; i += 4) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) sum[j] += lanes[i + j];
   }
-  *a.y = lanes[0];
+  *a.y = (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
 template <class V>
