@@ -89,7 +89,7 @@ def pruned_layers(zeros: float) -> Iterator[Case]:
 
 
 def whole_nets(zeros: float) -> Iterator[Case]:
-    """All nets dense; with `zeros`, those of the pruning literature with pruned linear layers and convolutions."""
+    """All nets dense; with `zeros`, those of the pruning literature, their layers pruned."""
     for make in PRUNED_NETS if zeros else NETS:
         name = make.__name__
         channels, size = SMALL_NETS.get(name, (3, FULL_SIZE.get(name, 224)))
