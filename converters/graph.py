@@ -80,6 +80,7 @@ class Weight:
     grid: where the weight lies on an integer grid. parameters: of the torch tensor, if not all of `matrix`.
     columns: for how many columns of activations it is used at batch 1; tells GEMV from GEMM.
     taps: positions of a convolution's kernel, K = input channels x taps.
+    tied: rows are also read from it, as from an embedding table.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Weight:
     taps: int = 1
     grid: Grid | None = None
     parameters: int | None = None
+    tied: bool = False
 
 
 @dataclass(frozen=True)

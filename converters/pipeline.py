@@ -158,12 +158,18 @@ def encode(
     graph: Graph, choice: Callable[[Weight], Choice], progress: bool
 ) -> tuple[dict[Weight, Choice], dict[Weight, Encoded]]:
     """Encodes every weight, equal ones once: the choices in file order, and the encoding of each weight."""
-    same: dict[object, list[Weight]] = {}
+    same: dict[tuple[object, ...], list[Weight]] = {}
     for weight in dict.fromkeys(w for op in graph.ops for w in op.weights):
         dtype = weight.matrix.dtype if weight.role in INTEGER_ROLES else np.float32
         weight.matrix = np.ascontiguousarray(weight.matrix, dtype)
         digest = hashlib.blake2b(weight.matrix.data).digest()
         same.setdefault((weight.role, weight.groups, weight.matrix.shape, digest), []).append(weight)
+    for role, *form in list(same):
+        # A table that a linear layer multiplies with as well is that layer's.
+        layer = same.get(("matrix", *form)) if role == "embedding" else None
+        if layer is not None and layer[0].taps == 1:
+            layer[0].tied = True
+            layer += same.pop((role, *form))
     chosen: dict[Weight, Choice] = {}
     tensors: dict[Weight, Encoded] = {}
     bar = tqdm(same.values(), desc="encode", unit="tensor", disable=None if progress else True)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyrt_reader
 import pytest
 import torch
+from test_ops import ISAS
 from torch import Tensor, nn
 
 import converters
@@ -79,6 +81,85 @@ def test_models(name: str, implementation: str, tmp_path: Path) -> None:
             row for row in model.table().rows if row[1] == "linear" and row[2].startswith("shared with")
         ]
         assert bool(shared) == (name == "Albert")
+
+
+def shared_tables(path: Path) -> list[str]:
+    """Embedding tables and what other layers take from them, as the summary says it."""
+    with pyruntime.load(path) as model:
+        rows = model.table().rows
+    tables = [row[0] for row in rows if row[1] == "embedding"]
+    return [row[0] for row in rows if row[2] in {f"shared with {table}" for table in tables}]
+
+
+@pytest.mark.parametrize("name", ["Bert", "DistilBert"])
+def test_a_table_tied_to_the_output_layer_is_stored_once(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = small(name, "sdpa")
+    model = getattr(transformers, f"{name}ForMaskedLM")(encoder.config).eval()
+
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+            return logits
+
+    module = Logits()
+    path = tmp_path / "net.pyrt"
+    sizes = [converters.convert(module, sentences(1, 9, 60), path, progress=False).file_bytes]
+    assert_equal(module, path, [(1, 1), (3, 17), (2, 38)], 60)
+    (decoder,) = shared_tables(path)
+    assert decoder.endswith(("decoder", "projector"))
+    layer = model.get_submodule(decoder.removeprefix("model."))
+    layer.weight = nn.Parameter(torch.randn(60, 32))
+    sizes.append(converters.convert(module, sentences(1, 9, 60), path, progress=False).file_bytes)
+    assert sizes[1] - sizes[0] >= 4 * 60 * 32
+    assert shared_tables(path) == []
+
+
+class TiedTable(nn.Module):
+    """Rows of a table, and their products with all of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(70, 48)
+        self.between = nn.Linear(48, 48)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return nn.functional.linear(self.between(self.table(ids)), self.table.weight)
+
+
+@pytest.mark.parametrize("form", ["f16", "codebook", "7 bits", "product", "zeros"])
+@pytest.mark.parametrize("prefer", ["size", "speed"])
+def test_tied_tables_stay_compressed(form: str, prefer: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = TiedTable().eval()
+    weight = module.table.weight.data
+    if form == "f16":
+        weight.copy_(weight.half())
+    elif form == "product":
+        weight.copy_(torch.randn(30, 8)[torch.randint(30, (70 * 6,))].view(70, 48))
+    elif form == "zeros":
+        weight[weight.abs() < 1] = 0
+    else:
+        n = 13 if form == "codebook" else 100
+        weight.copy_(torch.randn(n)[torch.randint(n, (70, 48))])
+    ids = torch.randint(70, (2, 9))
+    path = tmp_path / "net.pyrt"
+    report = converters.convert(module, ids, path, prefer=prefer, progress=False)
+    assert [layer.name for layer in report.layers].count("table.weight") == 1
+    (table,) = (layer for layer in report.layers if layer.name == "table.weight")
+    expected = {"f16": "f16", "product": "pq", "zeros": "f32"}.get(form, "codebook")
+    assert expected in table.encoding or prefer == "speed"
+    assert np.array_equal(pyrt_reader.read(path).tensor("table.weight"), weight)
+    for isa in ISAS:
+        with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+            patch.setenv("PYRUNTIME_ISA", isa)
+            with pyruntime.load(path) as model:
+                found = model.infer(ids.numpy())
+            np.testing.assert_allclose(found, module(ids), rtol=0, atol=1e-4)
 
 
 class Embedder(nn.Module):

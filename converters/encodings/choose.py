@@ -16,6 +16,7 @@ from converters.graph import Matrix, Weight
 
 Prefer = Literal["size", "speed", "auto"]
 
+WITH_ROWS = ("panels+f32", "panels+f16", "panels+codebook", "panels+product")  # that one by one can be read
 INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector", "bits")
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
 MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
@@ -138,7 +139,12 @@ class _Way:
 
 
 def _ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:
-    """All ways to encode a matrix, the dense f32 one first."""
+    """The ways to encode a matrix, the dense f32 one first."""
+    ways = _matrix_ways(weight, matrix, book)
+    return [way for way in ways if way.kind in WITH_ROWS] if weight.tied else ways
+
+
+def _matrix_ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:
     groups = weight.groups
     kinds: list[Values] = ["f32", "f16"] if codebook.fits_f16(matrix) else ["f32"]
     if weight.role == "depthwise":

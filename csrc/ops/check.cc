@@ -468,8 +468,11 @@ class OpCheck {
   Status embedding() const {
     const Weights& w = *s_.weights[0];
     if (out_rank_ != rank_ + 1 || out_axis_ != rank_) return error("its output has one more dimension, the channels");
-    if (w.structure != Weights::kRows || w.groups != 1 || w.ints) {
-      return error("needs a table of f32, f16, codebook or s8 rows");
+    // Panels are those of a linear layer that is tied to the table.
+    const bool rows = w.structure == Weights::kRows && !w.ints;
+    const bool panels = w.structure == Weights::kPanels && (w.values || w.halves || w.index);
+    if ((!rows && !panels) || w.groups != 1) {
+      return error("needs a table of f32, f16, codebook or s8 rows, or panels that are not Huffman-coded");
     }
     if (w.rows > format::kMaxInteger || w.cols > (1 << 20)) return error("its table is too large");
     const size_t scales = w.int8s ? 1 : 0;

@@ -57,11 +57,13 @@ class EmbeddingOp : public Op {
     const float* book;
   };
 
+  bool panels() const { return w_.structure == Weights::kPanels; }
   int64_t row_entries() const { return w_.cols / w_.codeword; }
   size_t book_bytes() const {
     return w_.product() && !w_.book ? static_cast<size_t>(w_.book_size * w_.codeword) * sizeof(float) : 0;
   }
   size_t symbol_bytes() const {
+    if (panels()) return static_cast<size_t>(w_.cols) * sizeof(uint16_t) + 64;
     if (w_.book_size > 0 && !w_.index) return static_cast<size_t>(w_.panel_rows * row_entries()) + 64;
     return w_.product() ? static_cast<size_t>(row_entries()) : 0;
   }
@@ -97,7 +99,15 @@ class EmbeddingOp : public Op {
 
   void decode_row(const RunContext& ctx, int64_t row, Decoder* decoder, float* y) const {
     const int64_t k = w_.cols;
-    if (w_.values) {
+    if (panels() && w_.values) {
+      const float* first = w_.values + panel_entry(row);
+      for (int64_t c = 0; c < k; ++c) y[c] = first[c * kPanel];
+    } else if (panels() && w_.halves) {
+      auto* halves = reinterpret_cast<uint16_t*>(decoder->symbols);
+      const uint16_t* first = w_.halves + panel_entry(row);
+      for (int64_t c = 0; c < k; ++c) halves[c] = first[c * kPanel];
+      ctx.kernels->widen_f16({halves, k, y});
+    } else if (w_.values) {
       std::memcpy(y, w_.values + row * k, static_cast<size_t>(k) * sizeof(float));
     } else if (w_.halves) {
       ctx.kernels->widen_f16({w_.halves + row * k, k, y});
@@ -111,7 +121,7 @@ class EmbeddingOp : public Op {
       for (int64_t j = 0; j < k / d; ++j) {
         std::memcpy(y + j * d, decoder->book + index[j] * d, static_cast<size_t>(d) * sizeof(float));
       }
-    } else if (w_.index) {
+    } else if (w_.index && !panels()) {
       ctx.kernels->expand_index_f32(
           {w_.index, static_cast<uint64_t>(row * k), w_.index_bits, k, w_.book, w_.book_size, y});
     } else {
@@ -119,9 +129,22 @@ class EmbeddingOp : public Op {
     }
   }
 
+  // Where a row of panels starts; its entries are 16 apart.
+  int64_t panel_entry(int64_t row) const { return row / kPanel * row_entries() * kPanel + row % kPanel; }
+
   // The indices of a row as bytes.
   const uint8_t* row_index(const RunContext& ctx, int64_t row, Decoder* decoder) const {
     const int64_t n = row_entries();
+    if (panels()) {
+      const auto bits = static_cast<uint64_t>(w_.index_bits);
+      uint64_t bit = static_cast<uint64_t>(panel_entry(row)) * bits;
+      for (int64_t j = 0; j < n; ++j, bit += kPanel * bits) {
+        uint64_t window;
+        std::memcpy(&window, w_.index + bit / 8, 8);
+        decoder->symbols[j] = static_cast<uint8_t>(window >> (bit % 8) & ((1u << bits) - 1));
+      }
+      return decoder->symbols;
+    }
     if (w_.index && w_.index_bits == 8) return w_.index + row * n;
     if (w_.index) {
       const auto first = static_cast<uint64_t>(row * n);
