@@ -26,6 +26,7 @@ Role = Literal[
     "i32 vector",
     "bits",
 ]
+Window = Literal["1x1", "3x3", "other"]
 Matrix = npt.NDArray[np.float32]
 
 
@@ -79,8 +80,9 @@ class Weight:
     (integers.py); "bits" holds +1 and -1.
     grid: where the weight lies on an integer grid. parameters: of the torch tensor, if not all of `matrix`.
     columns: for how many columns of activations it is used at batch 1; tells GEMV from GEMM.
-    taps: positions of a convolution's kernel, K = input channels x taps.
     tied: rows are also read from it, as from an embedding table.
+    window: of a convolution, "3x3" if of stride 1 and undilated; "1x1" for linear layers.
+    cold: its net has more weights than caches hold from one inference to the next.
     """
 
     name: str
@@ -88,7 +90,8 @@ class Weight:
     role: Role
     groups: int = 1
     columns: int = 1
-    taps: int = 1
+    window: Window = "1x1"
+    cold: bool = False
     grid: Grid | None = None
     parameters: int | None = None
     tied: bool = False

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from converters import binary, capture, format, fuse, integers, layout
 from converters.encodings.choose import INTEGER_ROLES, Choice, Prefer, choose
+from converters.encodings.costs import CACHED
 from converters.encodings.stream import Encoded
 from converters.errors import ConvertError
 from converters.graph import Graph, Weight
@@ -167,14 +168,16 @@ def encode(
     for role, *form in list(same):
         # A table that a linear layer multiplies with as well is that layer's.
         layer = same.get(("matrix", *form)) if role == "embedding" else None
-        if layer is not None and layer[0].taps == 1:
+        if layer is not None and layer[0].window == "1x1":
             layer[0].tied = True
             layer += same.pop((role, *form))
+    cold = sum(first.matrix.nbytes for first, *_ in same.values() if first.role != "embedding") > CACHED
     chosen: dict[Weight, Choice] = {}
     tensors: dict[Weight, Encoded] = {}
     bar = tqdm(same.values(), desc="encode", unit="tensor", disable=None if progress else True)
     for first, *others in bar:
         first.columns = max(w.columns for w in (first, *others))
+        first.cold = cold
         chosen[first] = choice(first)
         for weight in (first, *others):
             tensors[weight] = chosen[first].encoded

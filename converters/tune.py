@@ -1,15 +1,21 @@
 """Measures what each encoding costs on this machine: the table by which `convert` chooses.
 
-Every encoding runs linear layers and 3x3 convolutions of several sizes with few and many columns, on one
-thread; the three costs of `converters.encodings.costs` are fitted to the best of many runs.
+Every encoding runs layers of each window with each number of columns, on one thread, with as many channels as
+such layers have in nets: few on large planes, many on small ones. Two densities tell the cost of an entry
+from that of the input (`converters.encodings.costs`).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
+import shutil
 import tempfile
+import time
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +28,8 @@ from converters import capture, format, pipeline
 from converters.compress import GroupGrid
 from converters.encodings import bcsr, costs
 from converters.encodings.choose import Choice, choose, choose_kind
-from converters.graph import Weight
+from converters.encodings.stream import Encoded
+from converters.graph import Weight, Window
 
 # zeros and number of distinct values of a weight that an encoding is made for
 WEIGHTS = {
@@ -52,11 +59,16 @@ WEIGHTS = {
     "rows+f16": (0.0, 0),
     "rows+codebook": (0.0, 16),
 }
-LINEAR = ((64, 128), (256, 512), (1024, 1024))  # M, K: in L1, in L2, beyond
-COLUMNS = (1, 64, 256)
-CHANNELS = (32, 64, 128)  # of a convolution, in and out
-SIZES = (7, 28)  # of its image
-RUNS = 60
+# channels, in and out, of the layers measured, for each of costs.COLUMNS
+CHANNELS = {
+    "1x1": (512, 512, 512, 512, 256, 128, 64, 32),
+    "depthwise": (512, 512, 512, 512, 256, 128, 64, 32),
+    "3x3": (128, 128, 128, 256, 256, 128, 64, 64),
+    "other": (128, 128, 128, 256, 256, 128, 64, 16),
+}
+DENSER = 0.6  # zeros of the second layer, for weights that may have 90 %
+RUNS, SECONDS = 5, 0.015  # at least, of each layer
+MEMORY = 2048, 6  # channels of a dense layer of one column, and how many of them no cache holds
 
 
 def tune(progress: bool = True) -> Path:
@@ -73,40 +85,103 @@ def tune(progress: bool = True) -> Path:
 
 def table(progress: bool = True) -> str:
     """The JSON text of a cost table, measured now."""
-    work = [("one_tap", kind) for kind in WEIGHTS]
-    work += [("many_taps", kind) for kind in WEIGHTS if not kind.startswith(("rows", "2:4"))]
-    found: dict[str, dict[str, dict[str, float]]] = {"one_tap": {}, "many_taps": {}}
-    for part, kind in (bar := tqdm(work, unit="encoding", disable=None if progress else True)):
-        bar.set_postfix_str(kind)
-        found[part][kind] = measure(kind, part == "many_taps")
+    windows: tuple[Window, ...] = get_args(Window)
+    work = [
+        (window, kind)
+        for window in windows
+        for kind in WEIGHTS
+        if window == "1x1" or not kind.startswith(("rows", "2:4"))
+    ]
+    found: dict[str, dict[str, Any]] = {window: {} for window in windows}
+    with tempfile.TemporaryDirectory() as folder:
+        layers = {window: _layers(window, Path(folder)) for window in CHANNELS}
+        for window, kind in (bar := tqdm(work, unit="encoding", disable=None if progress else True)):
+            bar.set_postfix_str(kind)
+            found[window][kind] = measure(kind, layers["depthwise" if kind.startswith("rows") else window])
     about = {
         "about": costs.__doc__.splitlines() if costs.__doc__ else [],
         "cpu": f"{costs.processor()}, {_isa()}, one thread",
+        "columns": costs.COLUMNS,
+        "byte_ns": round(_byte_ns(), 4),
     }
-    return json.dumps(about | found, indent=2) + "\n"
+    text = json.dumps(about | found, indent=2) + "\n"
+    return re.sub(r"\[[-+.\de,\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)
 
 
-def measure(kind: str, taps: bool) -> dict[str, float]:
-    """The three costs of an encoding, ns."""
-    system, times = [], []
-    for layer, shapes in _layers(kind, taps):
-        for shape in shapes:
-            x = torch.randn(shape)
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "layer.pyrt"
-                entries = write_as(layer, x, kind, path)
-                with pyruntime.load(path, threads=1) as model:
-                    times.append(_best_ns(model, x.numpy()))
-            columns = shape[0] if len(shape) == 2 else shape[2] * shape[3]
-            system.append((1.0, entries, entries * (columns - 1)))
-    # Relative errors are what matters: every equation is divided by its time.
-    relative = np.array(system) / np.array(times)[:, None]
-    layer_ns, entry_ns, column_ns = np.linalg.lstsq(relative, np.ones(len(times)), rcond=None)[0]
-    return {
-        "layer_ns": round(max(float(layer_ns), 0.0)),
-        "entry_ns": round(max(float(entry_ns), 0.0), 4),
-        "column_ns": round(max(float(column_ns), 0.0), 5),
-    }
+def measure(kind: str, layers: list[_Layer]) -> dict[str, Any]:
+    """The costs of an encoding, ns, for each number of columns."""
+    zeros, _ = WEIGHTS[kind]
+    entry_ns, input_ns, entry_bytes = [], [], 0.0
+    for layer in layers:
+        times = []
+        for share in sorted({min(zeros, DENSER), zeros}):
+            encoded = layer.write(kind, share)
+            with pyruntime.load(layer.path, threads=1) as model:
+                times.append((_best_ns(model, layer.x), encoded.stored))
+            entry_bytes = encoded.bytes / encoded.stored
+        entry = sum(ns / entries for ns, entries in times) / len(times)
+        rows = 0.0
+        if len(times) > 1:
+            (more_ns, more), (less_ns, less) = times
+            slope = (more_ns - less_ns) / (more - less)
+            rest = (less_ns - slope * less) / layer.weight.matrix.shape[1]
+            if rest > 0:
+                entry, rows = slope, rest
+        entry_ns.append(float(f"{entry:.4g}"))
+        input_ns.append(float(f"{rows:.4g}"))
+    return {"entry_ns": entry_ns, "input_ns": input_ns, "entry_bytes": round(entry_bytes, 3)}
+
+
+class _Layer:
+    """A layer, written again and again with other weights."""
+
+    def __init__(self, module: nn.Module, x: torch.Tensor, path: Path) -> None:
+        program, _ = capture.export(module.eval(), x, dynamic_batch=False, dynamic_shapes=None)
+        self.graph = pipeline.lower_fused(program)
+        self.weight = next(w for op in self.graph.ops for w in op.weights)
+        self.x: npt.NDArray[np.float32] = x.numpy()
+        self.path = path
+
+    def write(self, kind: str, zeros: float) -> Encoded:
+        """Writes the layer with weights made for the encoding `kind`."""
+        self.weight.matrix = _weights(self.weight.matrix.shape, kind, zeros)
+        tensors: dict[Weight, Encoded] = {}
+        for op in self.graph.ops:
+            for weight in op.weights:
+                found = choose_kind(weight, kind)
+                assert found is not None
+                tensors[weight] = found.encoded
+        format.write(self.graph, tensors, self.path)
+        return tensors[self.weight]
+
+
+def _layers(window: str, folder: Path) -> list[_Layer]:
+    """A layer for each of costs.COLUMNS; window: a key of CHANNELS."""
+    torch.manual_seed(0)
+    layers = []
+    for c, columns in zip(CHANNELS[window], costs.COLUMNS, strict=True):
+        size, kernel, stride = math.isqrt(columns), 1 if window == "1x1" else 3, 2 if window == "other" else 1
+        groups = c if window == "depthwise" else 1
+        conv = nn.Conv2d(c, c, kernel, stride, kernel // 2, groups=groups, bias=False)
+        x = torch.randn(1, c, stride * size, stride * size)
+        layers.append(_Layer(conv, x, folder / f"{window}-{columns}.pyrt"))
+    return layers
+
+
+def _byte_ns() -> float:
+    """Nanoseconds for each byte of weights that come from memory."""
+    channels, copies = MEMORY
+    with tempfile.TemporaryDirectory() as folder:
+        layer = _Layer(
+            nn.Linear(channels, channels, bias=False), torch.randn(1, channels), Path(folder) / "0"
+        )
+        layer.write("panels+f32", 0)
+        paths = [shutil.copyfile(layer.path, Path(folder) / str(i)) for i in range(1, copies)]
+        models = [pyruntime.load(path, threads=1) for path in (layer.path, *paths)]
+        best = min(_layer_ns(model, layer.x) for _ in range(RUNS) for model in models)
+        for model in models:
+            model.close()
+    return best / (4 * channels**2)
 
 
 def write_as(module: nn.Module, x: torch.Tensor, kind: str, path: Path, dynamic_batch: bool = False) -> int:
@@ -133,48 +208,40 @@ def write_as(module: nn.Module, x: torch.Tensor, kind: str, path: Path, dynamic_
     return entries
 
 
-def _layers(kind: str, taps: bool) -> list[tuple[nn.Module, list[tuple[int, ...]]]]:
-    """Layers whose weights suit the encoding, and the shapes of their inputs."""
-    torch.manual_seed(0)
-    if kind.startswith("rows"):
-        made: list[tuple[nn.Module, list[tuple[int, ...]]]] = [
-            (nn.Conv2d(m, m, 3, padding=1, groups=m, bias=False), [(1, m, 1, 1), (1, m, 8, 8)])
-            for m, _ in LINEAR
-        ]
-    elif taps:
-        made = [
-            (nn.Conv2d(c, c, 3, padding=1, bias=False), [(1, c, size, size) for size in SIZES])
-            for c in CHANNELS
-        ]
-    else:
-        made = [(nn.Linear(k, m, bias=False), [(n, k) for n in COLUMNS]) for m, k in LINEAR]
-    zeros, values = WEIGHTS[kind]
-    for layer, _ in made:
-        weight = layer.weight
-        assert isinstance(weight, torch.Tensor)
-        with torch.no_grad():
-            if values:
-                index = (torch.rand(weight.shape) ** 2 * values).long()
-                weight.copy_(torch.linspace(-1, 1, values)[index.clamp(max=values - 1)] + 1e-3)
-            if "product" in kind:
-                # Three of four blocks are one codeword, so that Huffman coding has something to gain.
-                index = (torch.randint(1024, (weight.numel() // 8,)) - 768).clamp(min=0)
-                weight.copy_(torch.randn(256, 8)[index].view_as(weight))
-            if "f16" in kind:
-                weight.copy_(weight.half())
-            if kind in ("panels+q8", "panels+q4"):
-                weight.copy_(GroupGrid(weight, 8 if kind == "panels+q8" else 4, 64)(weight))
-            block = next((rows for rows, name in bcsr.STRUCTURES.items() if kind.startswith(name)), 1)
-            dropped = torch.rand(len(weight) // block, *weight.shape[1:]).repeat_interleave(block, 0) < zeros
-            if kind.startswith("2:4"):
-                dropped = torch.rand(*weight.shape[:-1], weight.shape[-1] // 4, 4).argsort(-1).flatten(-2) < 2
-            weight[dropped] = 0
-    return made
+def _weights(shape: tuple[int, ...], kind: str, zeros: float) -> npt.NDArray[np.float32]:
+    """Weights [M, K] that suit the encoding."""
+    weight = torch.randn(shape)
+    values = WEIGHTS[kind][1]
+    if values:
+        index = (torch.rand(shape) ** 2 * values).long()
+        weight.copy_(torch.linspace(-1, 1, values)[index.clamp(max=values - 1)] + 1e-3)
+    if "product" in kind:
+        # Three of four blocks are one codeword, so that Huffman coding has something to gain.
+        index = (torch.randint(1024, (weight.numel() // 8,)) - 768).clamp(min=0)
+        weight.copy_(torch.randn(256, 8)[index].view_as(weight))
+    if "f16" in kind:
+        weight.copy_(weight.half())
+    if kind in ("panels+q8", "panels+q4"):
+        weight.copy_(GroupGrid(weight, 8 if kind == "panels+q8" else 4, 64)(weight))
+    block = next((rows for rows, name in bcsr.STRUCTURES.items() if kind.startswith(name)), 1)
+    dropped = torch.rand(shape[0] // block, shape[1]).repeat_interleave(block, 0) < zeros
+    if kind.startswith("2:4"):
+        dropped = torch.rand(shape[0], shape[1] // 4, 4).argsort(-1).flatten(-2) < 2
+    weight[dropped] = 0
+    return weight.numpy()
+
+
+def _layer_ns(model: pyruntime.Model, x: npt.NDArray[np.float32]) -> float:
+    """Time of the layer itself, ns."""
+    return sum(op.ms for op in model.profile(x).layers if op.encoding) * 1e6
 
 
 def _best_ns(model: pyruntime.Model, x: npt.NDArray[np.float32]) -> float:
-    """Best time of the layer itself over many runs, ns."""
-    return min(sum(op.ms for op in model.profile(x).layers if op.encoding) * 1e6 for _ in range(RUNS))
+    end = time.perf_counter() + SECONDS
+    times: list[float] = []
+    while len(times) < RUNS or time.perf_counter() < end:
+        times.append(_layer_ns(model, x))
+    return min(times)
 
 
 def _isa() -> str:

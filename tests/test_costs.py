@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 import converters
-from converters import tune
+from converters import pipeline, tune
 from converters.encodings import choose
-from converters.encodings.costs import costs, own_table
-from converters.graph import Weight
+from converters.encodings import costs as costs_module
+from converters.encodings.costs import COLUMNS, costs, own_table
+from converters.graph import Weight, Window
 from pyruntime import cli
 
 
@@ -25,47 +26,85 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     costs.cache_clear()
 
 
-def flat_costs(kind: str, taps: bool) -> dict[str, float]:
+def flat_costs(kind: str, window: str) -> dict[str, object]:
     """As if a column of a CSR entry took exactly twice as long as one of a dense entry, or four times as long
-    where there are taps, and everything else nothing."""
-    slow = (4.0 if taps else 2.0) if kind.startswith("csr") else 1.0
-    return {"layer_ns": 0.0, "entry_ns": slow, "column_ns": slow}
+    for a 3x3 convolution, and everything else nothing."""
+    slow = (4.0 if window == "3x3" else 2.0) if kind.startswith("csr") else 1.0
+    return {
+        "entry_ns": [slow * columns for columns in COLUMNS],
+        "input_ns": [0.0] * len(COLUMNS),
+        "entry_bytes": 1.0,
+    }
 
 
 @pytest.fixture
 def tuned(monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tune, "_layers", lambda window, folder: window)
+    monkeypatch.setattr(tune, "_byte_ns", lambda: 1000.0)
     monkeypatch.setattr(tune, "measure", flat_costs)
     assert cli.main(["tune"]) == 0
     return own_table()
 
 
-def sparse_weight(zeros: float, taps: int = 1) -> Weight:
+def sparse_weight(zeros: float, window: Window = "1x1") -> Weight:
     random = np.random.default_rng(0)
     matrix = random.standard_normal((32, 90)).astype(np.float32)
     matrix.ravel()[random.permutation(matrix.size)[: round(zeros * matrix.size)]] = 0
-    return Weight("w", matrix, "matrix", columns=100, taps=taps)
+    return Weight("w", matrix, "matrix", columns=100, window=window)
 
 
 def test_shipped_table_knows_what_tune_measures() -> None:
     assert not costs().here
-    assert costs().one_tap.keys() == tune.WEIGHTS.keys()
-    assert costs().many_taps.keys() == {kind for kind in tune.WEIGHTS if not kind.startswith(("rows", "2:4"))}
+    windows = costs().windows
+    assert windows["1x1"].keys() == tune.WEIGHTS.keys()
+    products = {kind for kind in tune.WEIGHTS if not kind.startswith(("rows", "2:4"))}
+    assert windows["3x3"].keys() == windows["other"].keys() == products
 
 
 def test_tune_writes_the_table_that_is_used(tuned: Path) -> None:
     assert costs().here
-    assert json.loads(tuned.read_text())["one_tap"]["csr+f32"]["column_ns"] == 2.0
+    assert json.loads(tuned.read_text())["1x1"]["csr+f32"]["entry_ns"][:2] == [2.0, 8.0]
 
 
 @pytest.mark.parametrize(
-    "zeros, taps, kind", [(0.45, 1, "panels"), (0.55, 1, "csr"), (0.7, 9, "panels"), (0.8, 9, "csr")]
+    "zeros, window, kind",
+    [(0.45, "1x1", "panels"), (0.55, "1x1", "csr"), (0.7, "3x3", "panels"), (0.8, "3x3", "csr")],
 )
-def test_csr_from_the_break_even_on(tuned: Path, zeros: float, taps: int, kind: str) -> None:
-    weight = sparse_weight(zeros, taps)
-    assert choose.break_even(weight) == pytest.approx(0.75 if taps > 1 else 0.5)
+def test_csr_from_the_break_even_on(tuned: Path, zeros: float, window: Window, kind: str) -> None:
+    weight = sparse_weight(zeros, window)
+    assert choose.break_even(weight) == pytest.approx(0.75 if window == "3x3" else 0.5)
     choice = choose.choose(weight, "auto")
     assert choice.encoded.structure == kind
-    assert f"{zeros:.0%} zeros: CSR breaks even at {'75%' if taps > 1 else '50%'} here" in choice.why
+    assert f"{zeros:.0%} zeros: CSR breaks even at {'75%' if window == '3x3' else '50%'} here" in choice.why
+
+
+def test_costs_between_and_beyond_the_measured_columns(tuned: Path) -> None:
+    weight = sparse_weight(0)
+    for columns in (1, 3, 100, 1000, 2 * COLUMNS[-1]):
+        weight.columns = columns
+        assert costs().of("csr+f32", weight) == (pytest.approx(2 * columns), 0)
+
+
+def test_weights_from_memory_take_as_long_as_their_bytes(tuned: Path) -> None:
+    weight = sparse_weight(0.1)
+    weight.cold = True  # a byte of either encoding takes 1000 ns, more than the product
+    assert choose.break_even(weight) == pytest.approx(0)
+    assert choose.choose(weight, "auto").encoded.structure == "csr"
+
+
+def test_a_net_that_no_cache_holds_is_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def note(weight: Weight, prefer: choose.Prefer) -> choose.Choice:
+        found.append(weight.cold)
+        return choose.choose(weight, prefer)
+
+    monkeypatch.setattr(pipeline, "choose", note)
+    for cached, cold in ((1 << 20, False), (100, True)):
+        monkeypatch.setattr(pipeline, "CACHED", cached)
+        converters.convert(nn.Linear(8, 8), torch.zeros(1, 8), tmp_path / "m.pyrt", progress=False)
+        assert set(found) == {cold}
+        found.clear()
 
 
 def test_shipped_costs_are_named() -> None:
@@ -73,7 +112,14 @@ def test_shipped_costs_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[1]", '{"one_tap": {}, "many_taps": {}}', '{"one_tap": 1, "many_taps": 2}']
+    "text",
+    [
+        "",
+        "{}",
+        "[1]",
+        '{"1x1": {}, "3x3": {}, "other": {}, "byte_ns": 1}',
+        '{"1x1": 1, "3x3": 2, "other": 3}',
+    ],
 )
 def test_broken_table(text: str, tmp_path: Path) -> None:
     own_table().parent.mkdir(parents=True)
@@ -90,15 +136,17 @@ def test_each_instruction_set_has_its_table(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    "kind, taps", [("csr+codebook+huffman", False), ("panels+f16", True), ("rows+f32", False)]
+    "kind, window", [("csr+codebook+huffman", "1x1"), ("panels+f16", "3x3"), ("rows+f32", "depthwise")]
 )
-def test_measure(kind: str, taps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measure(kind: str, window: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "RUNS", 2)
-    monkeypatch.setattr(tune, "LINEAR", ((16, 128), (32, 128), (48, 128)))
-    monkeypatch.setattr(tune, "CHANNELS", (16, 32, 48))
-    cost = tune.measure(kind, taps)
-    assert cost.keys() == {"layer_ns", "entry_ns", "column_ns"}
-    assert min(cost.values()) >= 0 and max(cost.values()) > 0
+    monkeypatch.setattr(tune, "SECONDS", 0.0)
+    monkeypatch.setitem(tune.CHANNELS, window, (128, 16))
+    monkeypatch.setattr(costs_module, "COLUMNS", (1, 9))
+    cost = tune.measure(kind, tune._layers(window, tmp_path))
+    assert len(cost["entry_ns"]) == len(cost["input_ns"]) == 2
+    assert min(cost["entry_ns"]) > 0 and min(cost["input_ns"]) >= 0
+    assert 0 < cost["entry_bytes"] < 9
 
 
 def test_weights_that_do_not_suit(tmp_path: Path) -> None:

@@ -219,15 +219,14 @@ def _block_ways(matrix: Matrix, groups: int, kinds: list[Values], few: bool) -> 
 
 def estimate_ns(kind: str, entries: int, weight: Weight) -> float:
     """Time of the layer on one thread by the cost table."""
-    return costs().of(kind, weight.taps).of(entries, weight.columns)
+    entry_ns, besides = costs().of(kind, weight)
+    return entries * entry_ns + besides
 
 
 def break_even(weight: Weight) -> float:
     """The fraction of zeros from which on CSR is estimated to be as fast as the dense f32 layout, 0..1."""
-    table, size = costs(), weight.matrix.size
-    dense = estimate_ns(
-        "panels+f32", panels.entries(np.asarray(weight.matrix, np.float32), weight.groups), weight
-    )
-    cost = table.of("csr+f32", weight.taps)
-    nnz = (dense - cost.layer_ns) / max(cost.per_entry(weight.columns), 1e-12)
-    return float(np.clip(1 - nnz / size, 0, 1))
+    matrix = np.asarray(weight.matrix, np.float32)
+    dense = estimate_ns("panels+f32", panels.entries(matrix, weight.groups), weight)
+    entry_ns, besides = costs().of("csr+f32", weight)
+    nnz = (dense - besides) / max(entry_ns, 1e-12)
+    return float(np.clip(1 - nnz / matrix.size, 0, 1))

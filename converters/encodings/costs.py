@@ -1,9 +1,13 @@
 """What an encoding costs: the table that `pyruntime tune` measured on this machine, else the shipped one.
 
-    time of a layer on one thread = layer_ns + entries * (entry_ns + (columns - 1) * column_ns)
+    time of a layer on one thread, ns = entries * entry_ns + K * input_ns
 
-entries: stored weights (nnz of csr, all of panels and rows). one_tap: linear layers, 1x1 convolutions and
-depthwise ones; many_taps: other convolutions.
+entries: stored weights (nnz of csr, all of panels and rows). K: rows of X, those of the taps of a convolution
+one by one, which are packed or transformed before use. Both costs are measured for several numbers of columns
+(linear in between) and windows: "1x1" is linear layers too, and depthwise ones; "3x3" those of stride 1,
+where a dense convolution takes Winograd's algorithm; "other" the rest.
+
+Weights of a net that no cache holds take at least the time to read them, byte_ns for each byte.
 """
 
 from __future__ import annotations
@@ -16,36 +20,48 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import get_args
+
+import numpy as np
 
 import pyruntime
 from converters.errors import ConvertError
+from converters.graph import Weight, Window
+
+COLUMNS = (1, 4, 16, 49, 196, 784, 3136, 50176)  # planes of 1x1 to 224x224
+CACHED = 8 << 20  # bytes of dense f32 weights that are still in a cache at the next inference
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Nanoseconds, as above."""
+    """Nanoseconds as above, one for each of COLUMNS; entry_bytes: of the file, for a stored weight."""
 
-    layer_ns: float
-    entry_ns: float
-    column_ns: float
+    entry_ns: tuple[float, ...]
+    input_ns: tuple[float, ...]
+    entry_bytes: float
 
-    def of(self, entries: int, columns: int) -> float:
-        return self.layer_ns + entries * self.per_entry(columns)
-
-    def per_entry(self, columns: int) -> float:
-        return self.entry_ns + (columns - 1) * self.column_ns
+    def at(self, columns: int) -> tuple[float, float]:
+        """entry_ns and input_ns."""
+        beyond = max(columns / COLUMNS[-1], 1)
+        entry, rows = (np.interp(columns, COLUMNS, ns) * beyond for ns in (self.entry_ns, self.input_ns))
+        return float(entry), float(rows)
 
 
 @dataclass(frozen=True)
 class Costs:
     """A cost table. here: measured on this machine."""
 
-    one_tap: dict[str, Cost]
-    many_taps: dict[str, Cost]
+    windows: dict[Window, dict[str, Cost]]
+    byte_ns: float
     here: bool
 
-    def of(self, kind: str, taps: int) -> Cost:
-        return self.many_taps.get(kind, self.one_tap[kind]) if taps > 1 else self.one_tap[kind]
+    def of(self, kind: str, weight: Weight) -> tuple[float, float]:
+        """What a layer takes with `weight` as `kind`, ns: for each entry, and besides."""
+        cost = self.windows[weight.window].get(kind) or self.windows["1x1"][kind]
+        entry_ns, input_ns = cost.at(weight.columns)
+        if weight.cold:
+            entry_ns = max(entry_ns, cost.entry_bytes * self.byte_ns)
+        return entry_ns, input_ns * weight.matrix.shape[1] * weight.groups
 
 
 @cache
@@ -57,8 +73,9 @@ def costs() -> Costs:
         return shipped
     try:
         own = parse(path.read_text(), here=True)
-        if own.one_tap.keys() != shipped.one_tap.keys():
-            raise ValueError("it has other encodings")
+        for window, kinds in shipped.windows.items():
+            if own.windows[window].keys() != kinds.keys():
+                raise ValueError("it has other encodings")
     except (ValueError, TypeError, KeyError, AttributeError) as problem:
         raise ConvertError(
             f"{path} is no cost table of this version ({problem}): run `pyruntime tune` again, or remove it"
@@ -68,10 +85,18 @@ def costs() -> Costs:
 
 def parse(text: str, here: bool) -> Costs:
     table = json.loads(text)
-    one, many = (
-        {kind: Cost(**cost) for kind, cost in table[part].items()} for part in ("one_tap", "many_taps")
-    )
-    return Costs(one, many, here)
+    windows: dict[Window, dict[str, Cost]] = {}
+    for window in get_args(Window):
+        windows[window] = {
+            kind: Cost(tuple(c["entry_ns"]), tuple(c["input_ns"]), float(c["entry_bytes"]))
+            for kind, c in table[window].items()
+        }
+        if any(
+            len(c.entry_ns) != len(COLUMNS) or len(c.input_ns) != len(COLUMNS)
+            for c in windows[window].values()
+        ):
+            raise ValueError("it has other numbers of columns")
+    return Costs(windows, float(table["byte_ns"]), here)
 
 
 def own_table() -> Path:

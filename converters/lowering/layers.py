@@ -72,7 +72,9 @@ def conv2d(
         raise Unsupported(f"a depthwise kernel has at most {MAX_DEPTHWISE_TAPS} taps")
     matrix = weight.array.reshape(m, -1)
     weights = [c.weight(weight, "weight", role, matrix, groups, columns=n * oh * ow // c.batch)]
-    weights[0].taps = kh * kw
+    if (kh, kw) != (1, 1):
+        plain = (kh, kw, sh, sw, dh, dw, groups) == (3, 3, 1, 1, 1, 1, 1)
+        weights[0].window = "3x3" if plain else "other"
     if bias is not None:
         weights.append(c.vector(need_constant(bias, "the bias"), "bias"))
     names = ["kh", "kw", "sh", "sw", "pad_top", "pad_left", "pad_bottom", "pad_right", "dh", "dw"]
