@@ -91,11 +91,16 @@ def pruned_layers(zeros: float) -> Iterator[Case]:
 def whole_nets(zeros: float) -> Iterator[Case]:
     """All nets dense; with `zeros`, those of the pruning literature, their layers pruned."""
     for make in PRUNED_NETS if zeros else NETS:
-        name = make.__name__
-        channels, size = SMALL_NETS.get(name, (3, FULL_SIZE.get(name, 224)))
-        shape = (1, channels, size, size)
-        note = f" {zeros:.0%} zeros" if zeros else ""
-        yield Case(f"{name}{note}", f"nets{note}", _net(make, shape, zeros), shape)
+        yield net_case(make, zeros)
+
+
+def net_case(make: Callable[[], nn.Module], zeros: float) -> Case:
+    """A whole net at batch 1 and full resolution."""
+    name = make.__name__
+    channels, size = SMALL_NETS.get(name, (3, FULL_SIZE.get(name, 224)))
+    shape = (1, channels, size, size)
+    note = f" {zeros:.0%} zeros" if zeros else ""
+    return Case(f"{name}{note}", f"nets{note}", _net(make, shape, zeros), shape)
 
 
 def _product(m: int, k: int, plane: int | None, zeros: float) -> Callable[[], nn.Module]:
