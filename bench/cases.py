@@ -136,6 +136,16 @@ def prune(layer: nn.Module, zeros: float) -> nn.Module:
     return layer.eval()
 
 
+@torch.no_grad()
+def share_values(layer: nn.Module, count: int) -> nn.Module:
+    """Rounds the non-zeros of a layer to at most `count` evenly spaced values, in place; returns it."""
+    weight = layer.weight
+    scale = weight.abs().max() / (count // 2)
+    grid = (weight / scale).round() * scale
+    weight.copy_(torch.where((grid == 0) & (weight != 0), scale * weight.sign(), grid))
+    return layer
+
+
 def count_flops(module: nn.Module, x: Tensor) -> int:
     """2 x multiplications of the convolutions and linear layers, zeros counted."""
     total = 0

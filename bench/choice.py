@@ -5,8 +5,8 @@
     python bench/choice.py --nets ResNet50 --zeros 0.7 --layers 10
 
 Batch 1, one thread, cpu time. The two files of a net take turns; "ratio" is the median time of the dense one
-over that of the chosen one: never below 1, but for noise, is what the cost table promises. --layers lists those
-layers that lose most, or gain least, with the reason that the report of `convert` gives.
+over that of the chosen one: never below 1, but for noise, is what the cost table promises. --layers lists
+those layers that lose most, or gain least, with the reason that the report of `convert` gives.
 """
 
 # ruff: noqa: E402

@@ -52,7 +52,7 @@ from tqdm import tqdm
 
 import pyruntime
 from bench import engines, sparse_engines
-from bench.cases import Case, count_flops, pruned_layers
+from bench.cases import Case, count_flops, pruned_layers, share_values
 from bench.compare import COLD_BYTES, LANES, result_file
 from bench.kernels import limit_threads
 from bench.plots import plot_sparse
@@ -132,15 +132,6 @@ class Layer:
     @property
     def copies(self) -> int:
         return min(16, -(-COLD_BYTES // self.matrix.nbytes)) if self.columns.shape[1] == 1 else 1
-
-
-def share_values(module: nn.Module, count: int) -> None:
-    """Rounds the non-zeros to `count` values, in place."""
-    with torch.no_grad():
-        weight = module.weight
-        scale = weight.abs().max() / (count // 2)
-        grid = (weight / scale).round() * scale
-        weight.copy_(torch.where((grid == 0) & (weight != 0), scale * weight.sign(), grid))
 
 
 def columns_of(module: nn.Module, x: Array) -> Array:

@@ -40,3 +40,26 @@ def test_pruned_net_is_smaller(tmp_path: Path) -> None:
         (row,) = json.loads(file.read_text())["rows"]
         sizes.append(row["file_bytes"])
     assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_choice_next_to_dense(tmp_path: Path) -> None:
+    file = tmp_path / "choice.json"
+    arguments = ("--nets", "LeNet5", "--zeros", "0.9", "--seconds", "0.1", "--layers", "1", "--json", file)
+    command = [sys.executable, ROOT / "bench" / "choice.py", *arguments]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "CSR breaks even at" in text
+    (row,) = json.loads(file.read_text())
+    assert row["bytes"]["auto"] < row["bytes"]["dense"]
+    assert [layer["name"] for layer in row["layers"]] == ["conv1", "conv2", "fc1", "fc2"]
+    assert all(layer["dense_ms"] > 0 and layer["auto_ms"] > 0 for layer in row["layers"])
+
+
+def test_sizes_of_a_large_net(tmp_path: Path) -> None:
+    file = tmp_path / "sizes.json"
+    arguments = ("--nets", "ResNet20", "--seconds", "0.1", "--json", file)
+    command = [sys.executable, ROOT / "bench" / "deep_compression.py", *arguments]
+    assert "x best dense" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    result = json.loads(file.read_text())["ResNet20"]
+    assert result["ratio"] > 15
+    assert result["peak_memory"] < result["contract"] + 2**20
+    assert set(result["ms"]) == {"torch", "onnxruntime", "pyruntime"}
