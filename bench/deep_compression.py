@@ -8,8 +8,8 @@ images with pyruntime, next to the paper's figures. MNIST is found through PYRUN
 were chosen on the last 5,000 training images, not on test images.
 
 The second takes nets with random weights, which have no accuracy to lose, at 90 % zeros and 5 bits for each
-of the others (31 values, evenly spaced), Huffman-coded: bytes, the peak memory of a fresh process next to
-what the memory contract allows, and the median time of an image on one thread next to dense nets in other engines.
+of the others (31 values, evenly spaced), Huffman-coded: bytes, the peak memory of a fresh process next to the
+memory contract, and the median time of an image on one thread next to dense nets in other engines.
 """
 
 # ruff: noqa: E402
