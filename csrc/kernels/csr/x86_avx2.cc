@@ -7,8 +7,8 @@
 #include "kernels/simd/sse.h"
 // The templates use the vector type above.
 #include "kernels/csr/csr.inl"
+#include "kernels/csr/finish_rows.inl"
 #include "kernels/csr/pairs.inl"
-#include "kernels/decode/prefix_avx2.h"
 
 namespace pyrt {
 namespace {
@@ -19,12 +19,13 @@ float sum_lanes(__m256 v) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-// x at four 16-bit distances.
-__m128 load4(const float* x, uint64_t at) {
-  __m128 v = _mm_load_ss(x + (at & 0xffff));
-  v = _mm_insert_ps(v, _mm_load_ss(x + ((at >> 16) & 0xffff)), 0x10);
-  v = _mm_insert_ps(v, _mm_load_ss(x + ((at >> 32) & 0xffff)), 0x20);
-  return _mm_insert_ps(v, _mm_load_ss(x + (at >> 48)), 0x30);
+// Lane j of sums[j], all added up.
+float sum_diagonal(const __m256* sums) {
+  const __m256 low =
+      _mm256_blend_ps(_mm256_blend_ps(sums[0], sums[1], 0x02), _mm256_blend_ps(sums[2], sums[3], 0x08), 0x0c);
+  const __m256 high =
+      _mm256_blend_ps(_mm256_blend_ps(sums[4], sums[5], 0x20), _mm256_blend_ps(sums[6], sums[7], 0x80), 0xc0);
+  return sum_lanes(_mm256_blend_ps(low, high, 0xf0));
 }
 
 }  // namespace
@@ -73,33 +74,54 @@ void csr_f32_few_1x8__avx2(const CsrFewArgs& a) {
   }
 }
 
-// Eight entries at a time: their columns by a prefix sum of the deltas, their inputs by scalar loads (on Zen 5 half as
-// long again as this takes the form with vgatherdps, and twice as long the 16-wide one).
+// Eight entries at a time. An input is broadcast and meets all eight values; of the j-th product only lane j is of use,
+// so each has sums of its own. That takes a load and a multiply-add per entry where a vector of eight inputs takes a
+// load and a shuffle; and the columns are plain additions, from a start that does not wait for the entries before.
 void csr_f32_dot_8__avx2(const CsrDotArgs& a) {
+  constexpr int kAhead = 2048;  // bytes of values; the hardware's prefetcher stops at the end of a page
   const uint8_t* deltas = a.deltas;
   const float* val = a.val;
+  float done[8] = {};  // rows, which end together
   for (int r = 0; r < a.rows; ++r) {
-    const uint32_t n = a.counts[r];
+    const uint8_t* const end = deltas + a.counts[r];
     const float* x = a.x - 1;  // at the column of the last entry
-    __m256 acc = _mm256_setzero_ps();
-    uint32_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-      const __m128i cols = prefix_sum8(deltas + i);
-      const auto low = static_cast<uint64_t>(_mm_cvtsi128_si64(cols));
-      const auto high = static_cast<uint64_t>(_mm_extract_epi64(cols, 1));
-      const __m256 xs = _mm256_set_m128(load4(x, high), load4(x, low));
-      acc = _mm256_fmadd_ps(xs, _mm256_loadu_ps(val + i), acc);
-      x += high >> 48;
+    __m256 sums[8];
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) sums[j] = _mm256_setzero_ps();
+    // distance: of the last of these entries, less 8
+    const auto eight = [&](int64_t distance) __attribute__((always_inline)) {
+      const __m256 values = _mm256_loadu_ps(val);
+      uint64_t at = 0;
+#pragma GCC unroll 8
+      for (int j = 0; j < 7; ++j) {
+        at += deltas[j];
+        sums[j] = _mm256_fmadd_ps(values, _mm256_broadcast_ss(x + at + j + 1), sums[j]);
+      }
+      x += distance + 8;
+      sums[7] = _mm256_fmadd_ps(values, _mm256_broadcast_ss(x), sums[7]);
+      deltas += 8;
+      val += 8;
+    };
+    while (end - deltas >= 16) {
+      __builtin_prefetch(reinterpret_cast<const char*>(val) + kAhead);
+      const __m128i distances =
+          _mm_sad_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(deltas)), _mm_setzero_si128());
+      eight(_mm_cvtsi128_si64(distances));
+      eight(_mm_extract_epi64(distances, 1));
     }
-    float sum = sum_lanes(acc);
-    for (; i < n; ++i) {
-      x += deltas[i] + 1;
-      sum += *x * val[i];
+    if (end - deltas >= 8) {
+      const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(deltas));
+      eight(_mm_cvtsi128_si64(_mm_sad_epu8(bytes, _mm_setzero_si128())));
     }
-    const RowStore<Avx2> store(a.epilogue, r, a.y_stride);
-    Avx2::store_first(a.y + r * a.y_stride, store.finish_first(_mm256_castps128_ps256(_mm_set_ss(sum)), 0, 1), 1);
-    deltas += n;
-    val += n;
+    float rest = 0;
+    for (; deltas < end; ++deltas, ++val) {
+      x += *deltas + 1;
+      rest += *x * *val;
+    }
+    done[r % 8] = sum_diagonal(sums) + rest;
+    if (r % 8 < 7 && r + 1 < a.rows) continue;
+    __m256 sum = _mm256_loadu_ps(done);
+    finish_rows<Avx2, Avx2, 1>({a.epilogue, nullptr, a.y, a.y_stride}, r / 8 * 8, r % 8 + 1, 0, &sum);
   }
 }
 
