@@ -24,23 +24,28 @@ struct CsrBlocks {
   static CsrBlocks choose(int64_t rows, int64_t k, int64_t entries, int64_t cols, bool shifted) {
     constexpr int64_t kLine = 64, kColumns = 16;    // bytes of a cache line, floats in it
     constexpr int64_t kWidest = 6, kNarrowest = 2;  // lines
-    // Fewer entries than that of a row in a block are not worth loading and storing its sums.
-    constexpr int64_t kFewest = 16;
+    // Of a row in a block: fewer are not worth loading and storing its sums, and more not worth a block beyond L1.
+    constexpr int64_t kFewest = 16, kEnough = 40;
     constexpr int64_t kMoreEntries = 65536;  // where each time X is copied or read again
     CsrBlocks b;
     // A copied row is read once per row of W that has an entry in its column.
     b.packed = shifted && std::min(entries, kMoreEntries) >= 3 * k;
     if (b.packed) b.entries = kMoreEntries;
-    const int64_t l1 = cache_sizes().l1d, columns = ceil_div(cols, kColumns);
-    int64_t lines = (l1 * 5 / 6 / kLine + k / 2) / std::max<int64_t>(k, 1);
+    const int64_t l1 = cache_sizes().l1d / kLine, columns = ceil_div(cols, kColumns);
+    int64_t lines = (l1 * 9 / 8 + k / 2) / std::max<int64_t>(k, 1);
     if (shifted && !b.packed) lines = 4;  // taps share what they read
+    // Long rows fill blocks of few columns, and a wider tile has fewer loads per multiply-add.
+    const int64_t per_row = entries / std::max<int64_t>(rows, 1);
+    const bool long_rows = per_row >= k / (b.packed ? 6 : 4);
+    if (long_rows && lines < kNarrowest) lines = 4;
     lines = std::min(std::clamp(lines, kNarrowest, kWidest), columns);
     lines = ceil_div(columns, ceil_div(columns, lines));  // tiles of about the same width
     b.tile = lines * kColumns;
     // To find the blocks in the rows of W takes time, too.
-    if (b.packed || (!shifted && columns >= 4 * lines)) {
-      const int64_t fit = std::max<int64_t>(l1 / (lines * kLine), 1);
-      b.count = std::min(ceil_div(k, fit), std::max<int64_t>(entries / std::max<int64_t>(rows, 1) / kFewest, 1));
+    if (b.packed || (!shifted && ((long_rows && columns > 1) || columns >= 4 * lines))) {
+      const int64_t fit = std::max<int64_t>(l1 / lines, 1);
+      const int64_t fewest = ceil_div(2 * k, 3 * fit), most = ceil_div(k, fit);
+      b.count = std::min(std::clamp(per_row / kEnough, fewest, most), std::max<int64_t>(per_row / kFewest, 1));
     }
     if (b.count > 1) b.entries = kMoreEntries;
     b.k = ceil_div(std::max<int64_t>(k, 1), std::max<int64_t>(b.count, 1));
