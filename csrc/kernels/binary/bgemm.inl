@@ -2,44 +2,11 @@
 // a block of 16 columns is complete; then they become bits, or floats along the columns.
 #pragma once
 
+#include "kernels/binary/sums.h"
 #include "kernels/simd/act.inl"
 
 namespace pyrt {
 namespace {
-
-constexpr int kBlock = 16;            // columns
-constexpr int kStep = 2 * kBitPanel;  // rows between columns of a block
-
-inline void transpose_8x8(const int16_t* from, int16_t* to) {
-  const auto load = [&](int c) { return _mm_load_si128(reinterpret_cast<const __m128i*>(from + c * kStep)); };
-  const auto store = [&](int r, __m128i v) { _mm_store_si128(reinterpret_cast<__m128i*>(to + r * kBlock), v); };
-  const __m128i a0 = _mm_unpacklo_epi16(load(0), load(1)), a1 = _mm_unpackhi_epi16(load(0), load(1));
-  const __m128i b0 = _mm_unpacklo_epi16(load(2), load(3)), b1 = _mm_unpackhi_epi16(load(2), load(3));
-  const __m128i c0 = _mm_unpacklo_epi16(load(4), load(5)), c1 = _mm_unpackhi_epi16(load(4), load(5));
-  const __m128i d0 = _mm_unpacklo_epi16(load(6), load(7)), d1 = _mm_unpackhi_epi16(load(6), load(7));
-  const auto four = [&](int r, __m128i a, __m128i b, __m128i c, __m128i d) {
-    const __m128i low = _mm_unpacklo_epi32(a, b), high = _mm_unpackhi_epi32(a, b);
-    const __m128i low2 = _mm_unpacklo_epi32(c, d), high2 = _mm_unpackhi_epi32(c, d);
-    store(r, _mm_unpacklo_epi64(low, low2));
-    store(r + 1, _mm_unpackhi_epi64(low, low2));
-    store(r + 2, _mm_unpacklo_epi64(high, high2));
-    store(r + 3, _mm_unpackhi_epi64(high, high2));
-  };
-  four(0, a0, b0, c0, d0);
-  four(4, a1, b1, c1, d1);
-}
-
-// One bit per row of a panel: sums >= at_least, whose least value is above the least of 16 bits.
-inline uint32_t panel_bits(const int16_t* sums, const int16_t* at_least) {
-  const __m256i one = _mm256_set1_epi16(1);
-  const auto above = [&](int r) {
-    const __m256i s = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums + r));
-    const __m256i t = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at_least + r));
-    return _mm256_cmpgt_epi16(s, _mm256_sub_epi16(t, one));
-  };
-  const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(above(0), above(16)), 0xd8);
-  return static_cast<uint32_t>(_mm256_movemask_epi8(bytes));
-}
 
 inline void finish_bits(const BGemmArgs& a, const int16_t* sums, int c0, int n) {
   const uint8_t* mask = a.epilogue.rest.mask;

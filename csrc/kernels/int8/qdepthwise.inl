@@ -10,7 +10,7 @@ namespace {
 template <class V, class Dot>
 inline void qdepthwise_vector(const QDepthwiseArgs& a, const typename V::ireg shift, const typename V::reg scale,
                               const typename V::reg bias, const BytePacker<V>& packer, int c0) {
-  auto acc0 = shift, acc1 = shift, acc2 = shift, acc3 = shift;  // lane l of acc i: column 4*l + i
+  auto acc0 = Dot::start(shift), acc1 = acc0, acc2 = acc0, acc3 = acc0;  // lane l of acc i: column 4*l + i
   const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
   for (int t = 0; t < a.taps; t += 4) {
     const auto tap = [&](int i) { return V::iload(x + 4 * static_cast<ptrdiff_t>(a.off[t + i])); };
@@ -23,7 +23,7 @@ inline void qdepthwise_vector(const QDepthwiseArgs& a, const typename V::ireg sh
     acc2 = Dot::add(acc2, Dot::bytes(V::low_words(high01, high23)), w);
     acc3 = Dot::add(acc3, Dot::bytes(V::high_words(high01, high23)), w);
   }
-  const auto scaled = [&](typename V::ireg sum) { return V::fma(V::to_f32(sum), scale, bias); };
+  const auto scaled = [&](typename Dot::Acc acc) { return V::fma(V::to_f32(Dot::sum(acc)), scale, bias); };
   auto s0 = scaled(acc0), s1 = scaled(acc1), s2 = scaled(acc2), s3 = scaled(acc3);
   const QuantEpilogue& e = a.epilogue;
   const ptrdiff_t at = 4 * static_cast<ptrdiff_t>(c0);

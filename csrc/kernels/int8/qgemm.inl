@@ -99,18 +99,19 @@ inline void qgemm_column(const QGemmArgs& a, int c0) {
   for (int r0 = 0; r0 < a.rows; r0 += R) qgemm_tile<V, Dot, R, NV>(a, r0, c0);
 }
 
-// N columns (1..8): a column's four channels are broadcast and the vector runs over the panel's 16 rows.
+// N columns (1..8): a column's four channels are broadcast and the vector runs over the panel's 16 rows. Dot::Acc
+// is what a vector of sums is until the last of them.
 template <class V, class Dot, int N, int U>
 inline void qgemm_few_tile(const QGemmArgs& a, int c0) {
   constexpr int H = kPanel / V::width, S = Dot::groups;
   constexpr int kStep = Dot::panel_bytes;  // of the groups that one step takes
-  typename V::ireg acc[U][N][H];
+  typename Dot::Acc acc[U][N][H];
 #pragma GCC unroll 8
   for (int u = 0; u < U; ++u)
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n)
-#pragma GCC unroll 2
-      for (int h = 0; h < H; ++h) acc[u][n][h] = V::iset1(0);
+#pragma GCC unroll 4
+      for (int h = 0; h < H; ++h) acc[u][n][h] = Dot::start(V::iset1(0));
   const auto* w = static_cast<const int8_t*>(a.w);
   const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
   int k = 0;
@@ -118,24 +119,24 @@ inline void qgemm_few_tile(const QGemmArgs& a, int c0) {
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u) {
       typename Dot::X wu[H];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int h = 0; h < H; ++h) wu[h] = Dot::panel(w + u * kStep + 4 * h * V::width);
 #pragma GCC unroll 8
       for (int n = 0; n < N; ++n) {
         const auto xn = Dot::column(x + 4 * n, a.off + k + u * S);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int h = 0; h < H; ++h) acc[u][n][h] = Dot::add(acc[u][n][h], xn, wu[h]);
       }
     }
   }
   for (; U > 1 && k + S <= a.k; k += S, w += kStep) {
     typename Dot::X wu[H];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int h = 0; h < H; ++h) wu[h] = Dot::panel(w + 4 * h * V::width);
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
       const auto xn = Dot::column(x + 4 * n, a.off + k);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int h = 0; h < H; ++h) acc[0][n][h] = Dot::add(acc[0][n][h], xn, wu[h]);
     }
   }
@@ -144,18 +145,18 @@ inline void qgemm_few_tile(const QGemmArgs& a, int c0) {
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
       const auto xn = Last::column(x + 4 * n, a.off + k);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int h = 0; h < H; ++h) acc[0][n][h] = Last::add(acc[0][n][h], xn, Last::panel(w + 4 * h * V::width));
     }
   }
   int32_t sums[N][kPanel];
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int h = 0; h < H; ++h) {
-      auto sum = acc[0][n][h];
+      auto sum = Dot::sum(acc[0][n][h]);
 #pragma GCC unroll 8
-      for (int u = 1; u < U; ++u) sum = V::iadd(sum, acc[u][n][h]);
+      for (int u = 1; u < U; ++u) sum = V::iadd(sum, Dot::sum(acc[u][n][h]));
       V::istore(sums[n] + h * V::width, sum);
     }
   const QuantEpilogue& e = a.epilogue;

@@ -1,4 +1,4 @@
-// Quantize, dequantize, add and maximum over rows of columns of four channels.
+// Quantize, dequantize, add and maximum over rows of columns of four channels; s4 to s8.
 #pragma once
 
 #include "kernels/int8/store.inl"
@@ -56,6 +56,16 @@ inline void qadd(const QAddArgs& args) {
     const auto bytes = V::transpose_4x4(packer.pack(sum_of_bytes<V, 0>(args, a, b), sum_of_bytes<V, 1>(args, a, b),
                                                     sum_of_bytes<V, 2>(args, a, b), sum_of_bytes<V, 3>(args, a, b)));
     V::istore_first(args.y + 4 * c, packer.gaps(args.mask, c, bytes), n);
+  }
+}
+
+template <class V>
+inline void unpack_nibbles(const UnpackArgs& a) {
+  for (int64_t i = 0; i < 64 * a.pairs; i += 4 * V::width) {
+    const auto both = V::iload(a.in + i);
+    int8_t* out = a.out + i / 64 * 128 + i % 64;
+    V::istore(out, V::low_nibbles(both));
+    V::istore(out + 64, V::high_nibbles(both));
   }
 }
 

@@ -6,22 +6,25 @@
 namespace pyrt {
 namespace {
 
+// What a Dot (int8/qgemm.inl) has where a sum is a lane.
+template <class V>
+struct DotOfLanes {
+  using Acc = typename V::ireg;
+  static Acc start(typename V::ireg shift) { return shift; }
+  static typename V::ireg sum(Acc acc) { return acc; }
+};
+
 // Rounds, adds the zero point and clamps four vectors of f32; packs within 16 bits, whose saturation the clamp hides.
 template <class V>
 class BytePacker {
  public:
   BytePacker(int zero, int low, int high)
-      : zero_(V::wset1(zero)),
-        low_(V::bset1(low)),
-        high_(V::bset1(high)),
-        gap_(V::bset1(zero)),
-        most_(V::set1(0x1p30f)),
-        least_(V::set1(-0x1p30f)) {}
+      : zero_(V::wset1(zero)), low_(V::bset1(low)), high_(V::bset1(high)), gap_(V::bset1(zero)) {}
 
   // Bytes of s0, then s1, s2, s3 within each 128-bit lane.
   typename V::ireg pack(typename V::reg s0, typename V::reg s1, typename V::reg s2, typename V::reg s3) const {
-    const auto a = V::add_words(V::pack_words(round(s0), round(s1)), zero_);
-    const auto b = V::add_words(V::pack_words(round(s2), round(s3)), zero_);
+    const auto a = V::add_words(V::pack_words(V::round_to_i32(s0), V::round_to_i32(s1)), zero_);
+    const auto b = V::add_words(V::pack_words(V::round_to_i32(s2), V::round_to_i32(s3)), zero_);
     return V::min_u8(high_, V::max_u8(low_, V::pack_bytes(a, b)));
   }
   typename V::ireg gaps(const uint8_t* mask, int64_t col, typename V::ireg v) const {
@@ -29,10 +32,7 @@ class BytePacker {
   }
 
  private:
-  // The conversion is undefined past 2^31. max takes its second operand for a NaN.
-  typename V::ireg round(typename V::reg s) const { return V::to_i32(V::min(most_, V::max(s, least_))); }
   typename V::ireg zero_, low_, high_, gap_;
-  typename V::reg most_, least_;
 };
 
 // s + (residual - residual_zero)*residual_scale, for byte I of the residual's lanes.

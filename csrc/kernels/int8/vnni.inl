@@ -11,7 +11,7 @@ void qdepthwise_u8__ref(const QDepthwiseArgs& a);
 namespace {
 
 template <class V>
-struct Dot {
+struct Dot : DotOfLanes<V> {
   using Single = Dot;
   using X = typename V::ireg;
   static constexpr int groups = 1, panel_bytes = 64;
@@ -32,7 +32,7 @@ struct DotLow : Dot<V> {
   static typename V::ireg panel(const int8_t* w) { return V::low_nibbles(V::iload(w)); }
 };
 template <class V>
-struct DotNibbles {
+struct DotNibbles : DotOfLanes<V> {
   using Single = DotLow<V>;
   using ireg = typename V::ireg;
   struct X {

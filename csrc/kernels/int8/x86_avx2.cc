@@ -27,7 +27,7 @@ inline __m256i widen(__m256i v) {
 }
 
 // Two products fit.
-struct DotOne {
+struct DotOne : DotOfLanes<V> {
   using Single = DotOne;
   using X = __m256i;
   static constexpr int groups = 1, panel_bytes = 64;
@@ -43,7 +43,7 @@ struct DotOne {
 };
 
 // Four products fit: two groups share the widening.
-struct DotTwo {
+struct DotTwo : DotOfLanes<V> {
   using Single = DotOne;
   struct X {
     __m256i first, second;
@@ -76,7 +76,7 @@ struct DotNibbles : DotTwo {
 };
 
 // Not even two: even and odd bytes are widened first, at about twice the cost.
-struct DotWide {
+struct DotWide : DotOfLanes<V> {
   using Single = DotWide;
   struct X {
     __m256i even, odd;
@@ -123,14 +123,7 @@ void qgemm_u8_few_16x2__avx2(const QGemmArgs& a) {
   else qgemm_few<DotWide>(a);
 }
 void qgemm_u8s4_few_16x2__avx2(const QGemmArgs& a) { qgemm_few<DotNibbles>(a); }
-void unpack_s4_64__avx2(const UnpackArgs& a) {
-  for (int64_t i = 0; i < 64 * a.pairs; i += 32) {
-    const __m256i both = V::iload(a.in + i);
-    int8_t* out = a.out + i / 64 * 128 + i % 64;
-    V::istore(out, V::low_nibbles(both));
-    V::istore(out + 64, V::high_nibbles(both));
-  }
-}
+void unpack_s4_64__avx2(const UnpackArgs& a) { unpack_nibbles<V>(a); }
 void qdepthwise_u8_4x8__avx2(const QDepthwiseArgs& a) {
   if (a.cols <= kFewColumns) qdepthwise_u8__ref(a);
   else if (a.fit == Fit::kNone) qdepthwise<V, DotWide>(a);
