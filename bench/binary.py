@@ -123,14 +123,19 @@ def layers(bench: Bench, hz: float) -> Table:
         row = [f"{one[n]:.3f}" for n in ("torch", "onnxruntime", "pyruntime")]
         table.add_row(f"conv 3x3 {channels}->{channels}, {size}x{size}", *row, f"{best:.1f}", f"{rate:.0f}")
     table.add_row("geometric mean of the four", "", "", "", f"{np.exp(np.mean(np.log(speedups))):.1f}", "")
-    for columns in (1, 16):
-        plain = settle(nn.Linear(4096, 4096, bias=False))
-        binary = settle(BinaryLinear(4096, 4096, bias=False, sign=Sign()))
-        times, _ = bench.compare(plain, binary, (columns, 4096))
-        best = min(times["torch"], times["onnxruntime"]) / times["pyruntime"]
-        rate = 4096**2 * columns / (times["pyruntime"] * 1e-3 * hz)
-        row = [f"{times[n]:.3f}" for n in ("torch", "onnxruntime", "pyruntime")]
-        table.add_row(f"linear 4096x4096, {columns} columns", *row, f"{best:.1f}", f"{rate:.0f}")
+    kinds = {
+        "linear": lambda: BinaryLinear(4096, 4096, bias=False, sign=Sign()),
+        "binary weights x f32": lambda: BinaryLinear(4096, 4096, bias=False),
+        "ternary weights x f32": lambda: BinaryLinear(4096, 4096, bias=False, weights="ternary"),
+    }
+    for name, make in kinds.items():
+        for columns in (1, 16):
+            plain = settle(nn.Linear(4096, 4096, bias=False))
+            times, _ = bench.compare(plain, settle(make()), (columns, 4096))
+            best = min(times["torch"], times["onnxruntime"]) / times["pyruntime"]
+            rate = 4096**2 * columns / (times["pyruntime"] * 1e-3 * hz)
+            row = [f"{times[n]:.3f}" for n in ("torch", "onnxruntime", "pyruntime")]
+            table.add_row(f"{name} 4096x4096, {columns} columns", *row, f"{best:.1f}", f"{rate:.0f}")
     return table
 
 

@@ -92,6 +92,12 @@ def on_grid(bits: int, weight: torch.Tensor) -> torch.Tensor:
     return (groups * scales.repeat_interleave(64, 1)[:, : groups.shape[1]]).reshape(weight.shape)
 
 
+def of_row(values: list[float], weight: torch.Tensor) -> torch.Tensor:
+    """A few values, times a number of each row."""
+    scales = torch.rand(len(weight), *[1] * (weight.dim() - 1)) / 10 + 0.01
+    return torch.tensor(values)[torch.randint(len(values), weight.shape)] * scales
+
+
 def codewords(weight: torch.Tensor) -> torch.Tensor:
     """256 codewords of eight neighbours."""
     book = torch.randn(256, 8) / 16
@@ -107,6 +113,8 @@ WEIGHTS = {
     "two of four": two_of_four,
     "8 bits": partial(on_grid, 8),
     "4 bits": partial(on_grid, 4),
+    "+-a": partial(of_row, [-1.0, 1.0]),
+    "-a, 0, a": partial(of_row, [-1.0, 0.0, 1.0]),
     "codewords of 8": codewords,
 }
 
@@ -204,6 +212,8 @@ WAYS: dict[str, tuple[Callable[[Layer], Engine], str]] = {
     "2:4+f32": (partial(in_pyruntime, "2:4+f32"), "two of four"),
     "panels+q8": (partial(in_pyruntime, "panels+q8"), "8 bits"),
     "panels+q4": (partial(in_pyruntime, "panels+q4"), "4 bits"),
+    "panels+binary": (partial(in_pyruntime, "panels+binary"), "+-a"),
+    "panels+ternary": (partial(in_pyruntime, "panels+ternary"), "-a, 0, a"),
     "panels+product": (partial(in_pyruntime, "panels+product"), "codewords of 8"),
 }
 

@@ -39,6 +39,8 @@ WEIGHTS = {
     "panels+codebook+huffman": (0.0, 16),
     "panels+q8": (0.0, 0),
     "panels+q4": (0.0, 0),
+    "panels+binary": (0.0, 0),
+    "panels+ternary": (0.0, 0),
     "panels+product": (0.0, 0),
     "panels+product+huffman": (0.0, 0),
     "csr+f32": (0.9, 0),
@@ -223,6 +225,9 @@ def _weights(shape: tuple[int, ...], kind: str, zeros: float) -> npt.NDArray[np.
         weight.copy_(weight.half())
     if kind in ("panels+q8", "panels+q4"):
         weight.copy_(GroupGrid(weight, 8 if kind == "panels+q8" else 4, 64)(weight))
+    if kind in ("panels+binary", "panels+ternary"):
+        width = 0.0 if kind == "panels+binary" else 0.5 * weight.abs().max().item()
+        weight.copy_(torch.where(weight.abs() >= width, weight.sign(), 0.0))
     block = next((rows for rows, name in bcsr.STRUCTURES.items() if kind.startswith(name)), 1)
     dropped = torch.rand(shape[0] // block, shape[1]).repeat_interleave(block, 0) < zeros
     if kind.startswith("2:4"):

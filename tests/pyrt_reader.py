@@ -22,7 +22,7 @@ SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STR
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
 ROWS, PANELS, CSR, BCSR, BCSR8, BCSR16, PAIRS = range(1, 8)
 BLOCK_ROWS = {BCSR: 4, BCSR8: 8, BCSR16: 16}
-F32, CODEBOOK, F16, S8, I32, S4, BITS, Q8, Q4, PRODUCT = range(1, 11)
+F32, CODEBOOK, F16, S8, I32, S4, BITS, Q8, Q4, PRODUCT, BINARY, TERNARY = range(1, 13)
 VALUES, BOOK, INDEX, ROW_TABLE, COLS, SCALES, ORDER, PLACES = range(1, 9)
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
@@ -267,7 +267,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 7 and 1 <= values <= 10, where, "structure and values")
+        check(1 <= structure <= 7 and 1 <= values <= 12, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
@@ -275,7 +275,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
         kinds = [ROW_TABLE, COLS] if sparse else [PLACES] if structure == PAIRS else []
         if structure in BLOCK_ROWS and count and streams[first].kind == ORDER:
             kinds.insert(0, ORDER)
-        kinds += [SCALES] if values in (Q8, Q4) else []
+        kinds += [SCALES] if values in (Q8, Q4, BINARY, TERNARY) else []
         kinds += [BOOK, INDEX] if values in (CODEBOOK, PRODUCT) else [VALUES]
         mine = streams[first : first + count]
         check([s.kind for s in mine] == kinds, where, "stream order")
@@ -297,14 +297,14 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
         )
         check(structure != ROWS or (panel_rows == 0 and not coded) or in_chunks, where, "rows: chunks")
         check(structure != ROWS or entries == stored, where, "rows: entries")
-        check(values not in (Q8, Q4) or structure == PANELS, where, "q8 and q4: panels")
+        check(values not in (Q8, Q4, BINARY, TERNARY) or structure == PANELS, where, "few bits: panels")
         if values == BITS:
             check(structure == PANELS and panel_rows == 32, where, "bits: panels of 32 rows")
             panels = groups * -(-rows // groups // 32)
             check(entries == panels * 32 * -(-cols // 8) * 8, where, "bits: entries")
         elif structure == PANELS:
             check(panel_rows == 16, where, "panels have 16 rows")
-            whole = {S4: 8, Q4: 8, Q8: 4}.get(values, 1)
+            whole = {S4: 8, Q4: 8, Q8: 4, BINARY: 32, TERNARY: 32}.get(values, 1)
             stored = cols_of_entries if values == PRODUCT else -(-cols // whole) * whole
             check(entries == groups * -(-rows // groups // 16) * 16 * stored, where, "panels: entries")
         check(not sparse or panel_rows >= 1, where, "csr: rows per panel")
@@ -409,6 +409,8 @@ def _decode(t: Tensor) -> np.ndarray:
         check(stream.coding == RAW and stream.bits == 1 and stream.count == 0, where, "VALUES fields")
         check(8 * stream.data.size == t.entries, where, "VALUES size")
         return pyrt_bits.decode(stream.data, t.rows, t.cols, t.groups)
+    if t.values in (BINARY, TERNARY):
+        return _planes(t, where)
     if t.values in (S8, I32, S4):
         return _integers(t, where)
     if t.values in (Q8, Q4):
@@ -509,6 +511,26 @@ def _scaled(t: Tensor, where: str) -> np.ndarray:
         integers = nibbles.transpose(0, 2, 1, 3).reshape(panels, 16, -1)[..., : t.cols]
     per_column = np.repeat(step.reshape(panels, groups, 16), scales.count, 1)[:, : t.cols].transpose(0, 2, 1)
     dense = integers.astype(np.float32) * per_column
+    return dense.reshape(t.groups, -1, t.cols)[:, : t.rows // t.groups].reshape(t.rows, t.cols)
+
+
+def _planes(t: Tensor, where: str) -> np.ndarray:
+    """Bits of one or two planes, each a value of its row."""
+    planes = 1 if t.values == BINARY else 2
+    stream, scales = t.streams[VALUES], t.streams[SCALES]
+    check(stream.coding == RAW and stream.bits == planes and stream.count == 0, where, "VALUES fields")
+    check(8 * stream.data.size == planes * t.entries, where, "VALUES size")
+    check(scales.coding == RAW and scales.bits == 32 and scales.count == 0, where, "SCALES fields")
+    panels = t.groups * -(-t.rows // t.groups // 16)
+    check(scales.data.size == panels * planes * 16 * 4, where, "SCALES size")
+    value = scales.data.view("<f4").reshape(panels, planes, 16, 1)
+    check(np.isfinite(value).all(), where, "scales are finite")
+    words = stream.data.view("<u4").reshape(panels, -1, planes, 16)
+    bits = (words[..., None] >> np.arange(32, dtype=np.uint32) & 1).transpose(0, 2, 3, 1, 4)
+    bits = bits.reshape(panels, planes, 16, -1)[..., : t.cols].astype(bool)
+    check(planes == 1 or not bits.all(1).any(), where, "one value a weight")
+    other = -value if planes == 1 else np.float32(0)
+    dense = np.where(bits, value, other).sum(1, dtype=np.float32)
     return dense.reshape(t.groups, -1, t.cols)[:, : t.rows // t.groups].reshape(t.rows, t.cols)
 
 

@@ -20,6 +20,7 @@ class Weight:
 
     blocks: so many rows have their zeros in the same places, where they can; over four are not neighbours.
     grid: the bits of integers and how many columns share a scale. pairs: two of every four columns are zeros.
+    row: the values of a row, times a number of its own.
     """
 
     zeros: float
@@ -28,6 +29,7 @@ class Weight:
     blocks: int = 1
     grid: tuple[int, int | None] | None = None
     pairs: bool = False
+    row: tuple[float, ...] = ()
 
     def apply(self, weight: torch.Tensor) -> None:
         if self.values:
@@ -37,6 +39,9 @@ class Weight:
             weight.copy_(book[index])
         if self.grid:
             weight.copy_(GroupGrid(weight, *self.grid)(weight))
+        if self.row:
+            step = torch.rand(len(weight), *[1] * (weight.dim() - 1)) + 0.1
+            weight.copy_(torch.tensor(self.row)[torch.randint(len(self.row), weight.shape)] * step * 0.1)
         if self.half:
             weight.copy_(weight.half())
         block = self.blocks if len(weight) % self.blocks == 0 else 1
@@ -66,6 +71,9 @@ WEIGHTS = {
     "grid4_32_sparse": Weight(0.3, 0, grid=(4, 32)),
     "grid8": Weight(0, 0, grid=(8, None)),
     "grid8_128": Weight(0, 0, grid=(8, 128)),
+    "binary": Weight(0, 0, row=(-1.0, 1.0)),
+    "ternary": Weight(0, 0, row=(-1.0, 0.0, 1.0)),
+    "ternary_unequal": Weight(0, 0, row=(-0.25, 0.0, 1.0)),
     "blocks": Weight(0.8, 0, blocks=4),
     "blocks_f16": Weight(0.9, 0, half=True, blocks=4),
     "blocks_of_8": Weight(0.8, 0, blocks=8),

@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from converters.encodings import bcsr, bits, codebook, csr, integers, pairs, panels, product, rows, scaled
+from converters.encodings import bcsr, bits, codebook, csr, integers, pairs, panels, product, rows, scaled, ternary
 from converters.encodings.costs import costs
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
@@ -40,8 +40,10 @@ def scaling_spoils(matrix: Matrix) -> bool:
     """Whether multiplying the rows of f32 [M, K] would cost a compact encoding.
 
     So it is where the non-zeros share so few values that a book and indices are worth having, are all f16, or
-    lie on grids.
+    lie on grids. Rows of two or three values remain that.
     """
+    if ternary.find(matrix) is not None:
+        return False
     book = codebook.distinct(matrix)
     if book is None:
         others = scaled.find(matrix) is not None or product.find(matrix) is not None
@@ -162,6 +164,10 @@ def _matrix_ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_W
         if grid is not None:
             kind, size = f"panels+q{grid.bits}", scaled.entries(matrix, groups, grid.bits)
             ways.append(_Way(kind, size, partial(scaled.encode, matrix, groups, grid)))
+        planes = ternary.find(matrix)
+        if planes is not None:
+            kind, size = f"panels+{planes.values}", ternary.entries(matrix, groups)
+            ways.append(_Way(kind, size, partial(ternary.encode, matrix, groups, planes)))
         found = product.find(matrix)
         if found is not None:
             coded = partial(product.encode, matrix, groups, found, "panels")

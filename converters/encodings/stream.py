@@ -11,7 +11,7 @@ import numpy.typing as npt
 StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS", "SCALES", "ORDER", "PLACES"]
 Structure = Literal["rows", "panels", "csr", "bcsr", "b8csr", "b16csr", "2:4"]
 Coding = Literal["raw", "huffman"]
-Values = Literal["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "q8", "q4", "product"]
+Values = Literal["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "q8", "q4", "product", "binary", "ternary"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Encoded:
         names = {"panels": "dense", "rows": "rows", "2:4": "2:4"}
         structure = names.get(self.structure) or self.structure + bits["COLS"]
         values = self.values + (bits["INDEX"] if self.values == "codebook" else "")
-        shared = next((stream.count for stream in self.streams if stream.kind == "SCALES"), self.cols)
-        if shared < self.cols:
+        shared = next((stream.count for stream in self.streams if stream.kind == "SCALES"), 0)
+        if 0 < shared < self.cols:
             values += f"g{shared}"
         if self.values == "product":
             values = f"pq{self.codeword}"

@@ -1,5 +1,6 @@
 // What the streams of a tensor must hold, so that kernels can run on them without a check.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -57,8 +58,10 @@ class TensorCheck {
     if (csr_) PYRT_RETURN_IF_ERROR(check_rows());
     if (csr_) PYRT_RETURN_IF_ERROR(check_cols());
     if (scaled()) PYRT_RETURN_IF_ERROR(check_scales());
+    if (planes_ > 0) PYRT_RETURN_IF_ERROR(check_row_scales());
     if (ordered_) PYRT_RETURN_IF_ERROR(check_order());
     if (pairs_) PYRT_RETURN_IF_ERROR(check_places());
+    if (planes_ == 2) PYRT_RETURN_IF_ERROR(check_planes());
     if (!book_) return check_plain();
     PYRT_RETURN_IF_ERROR(check_book());
     return check_index();
@@ -69,7 +72,7 @@ class TensorCheck {
 
   Status check_header() {
     if (t_.structure < 1 || t_.structure > 7) return error("unknown structure " + std::to_string(t_.structure));
-    if (t_.values < 1 || t_.values > 10) return error("unknown values code " + std::to_string(t_.values));
+    if (t_.values < 1 || t_.values > 12) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
     csr_ = is_sparse(t_);
@@ -104,11 +107,15 @@ class TensorCheck {
       return error("i32 values are for rows");
     }
     if (scaled() && !panels) return error("q8 and q4 values are for panels");
+    planes_ = t_.values == static_cast<uint16_t>(Values::kBinary)    ? 1
+              : t_.values == static_cast<uint16_t>(Values::kTernary) ? 2
+                                                                     : 0;
+    if (planes_ > 0 && !panels) return error("binary and ternary values are for panels");
     int64_t stored = 0;
     // Rows of s8 (depthwise filters) are stored in groups of 4 rows and 4 taps.
     const int64_t quad = s8 ? kQuad : bit_ ? 8 : 1;
     const bool q4 = t_.values == static_cast<uint16_t>(Values::kQ4);
-    const int64_t columns = s4 || q4 ? 2 * kQuad : scaled() ? kQuad : quad;
+    const int64_t columns = planes_ > 0 ? kBitColumns : s4 || q4 ? 2 * kQuad : scaled() ? kQuad : quad;
     const int64_t stored_rows =
         panels || pairs_ ? int64_t{t_.groups} * panels_per_group(t_) * t_.panel_rows : round_up(t_.rows, quad);
     const int64_t stored_cols = pairs_ ? t_.cols / 2 : round_up(t_.cols, columns);
@@ -130,7 +137,7 @@ class TensorCheck {
     if (t_.parameters > kMaxSize) return error("parameter count out of range");
     std::vector<StreamKind> expected;
     if (csr_) expected = {StreamKind::kRows, StreamKind::kCols};
-    if (scaled()) expected.push_back(StreamKind::kScales);
+    if (scaled() || planes_ > 0) expected.push_back(StreamKind::kScales);
     ordered_ = block_ > 1 && t_.stream_count > 0 &&
                file_.stream(t_.first_stream).kind == static_cast<uint8_t>(StreamKind::kOrder);
     if (ordered_) expected.insert(expected.begin(), StreamKind::kOrder);
@@ -279,12 +286,42 @@ class TensorCheck {
     return {};
   }
 
+  // One f32 per row of every panel and plane.
+  Status check_row_scales() {
+    const Stream& s = stream(StreamKind::kScales);
+    const uint64_t n = uint64_t{t_.groups} * panels_per_group(t_) * kPanelRows * planes_;
+    if (s.bits != 32 || s.count != 0 || s.size != 4 * n) return error("SCALES: wrong size");
+    const uint8_t* p = file_.stream_data(s);
+    for (uint64_t i = 0; i < n; ++i) {
+      float scale;
+      std::memcpy(&scale, p + 4 * i, 4);
+      if (!std::isfinite(scale)) return error("SCALES: a scale is not finite");
+    }
+    return {};
+  }
+
+  // A weight has one value.
+  Status check_planes() {
+    const Stream& s = stream(StreamKind::kValues);
+    if (s.bits != 2 || s.size != t_.entries / 4) return error("VALUES: wrong size");
+    const uint8_t* p = file_.stream_data(s);
+    const uint64_t plane = 4 * kPanelRows;  // bytes of 32 columns
+    for (uint64_t at = 0; at < s.size; at += 2 * plane) {
+      for (uint64_t i = 0; i < plane; ++i) {
+        if ((p[at + i] & p[at + plane + i]) != 0) return error("VALUES: a weight has both values of its row");
+      }
+    }
+    return {};
+  }
+
   Status check_plain() {
     const Stream& s = stream(StreamKind::kValues);
     const auto values = static_cast<Values>(t_.values);
     int bits = 32;
     switch (values) {
-      case Values::kBits: bits = 1; break;
+      case Values::kBits:
+      case Values::kBinary: bits = 1; break;
+      case Values::kTernary: bits = 2; break;
       case Values::kS4:
       case Values::kQ4: bits = 4; break;
       case Values::kS8:
@@ -426,6 +463,7 @@ class TensorCheck {
   bool bit_ = false;
   bool book_ = false;  // indices into a codebook or a product codebook
   bool pairs_ = false, ordered_ = false;
+  uint32_t planes_ = 0;  // of binary and ternary values: bits of a weight
   uint32_t block_ = 1;
 };
 

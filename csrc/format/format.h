@@ -94,7 +94,9 @@ enum class Values : uint16_t {
   kBits = 7,
   kQ8 = 8,
   kQ4 = 9,
-  kProduct = 10
+  kProduct = 10,
+  kBinary = 11,
+  kTernary = 12
 };
 constexpr uint32_t kMaxCodeword = 64;  // weights of a codeword of a product codebook
 // Scales keep their reciprocals and products in the range of f32.
@@ -105,6 +107,7 @@ constexpr float kMaxMultiplier = 0x1p80f;
 constexpr int32_t kMaxInteger = 1 << 24;   // integer inputs become f32 exactly
 constexpr int64_t kMaxBitColumns = 32736;  // a sum of bits fits 16 bits
 constexpr uint32_t kScaleColumns = 32;     // columns that share a scale of q8 and q4 come in so many
+constexpr uint32_t kBitColumns = 32;       // columns of binary and ternary values come in so many
 constexpr uint32_t kQuad = 4;              // channels that share a group of an integer activation
 
 struct Tensor {

@@ -66,6 +66,25 @@ struct WidenScaledArgs {
 };
 using WidenScaledFn = void (*)(const WidenScaledArgs&);
 
+// Y[rows][cols] = W X for 1..8 columns and weights of one or two bits. A panel is [k/32][planes][16] words, whose bit j
+// is column 32i + j. Of one plane (gemm_binary) a weight is its row's scale, or minus it where the bit is clear; of two
+// (gemm_ternary) the scale of the plane that has its bit, or 0.
+struct TernaryArgs {
+  GemmArgs product;     // w: panels of all rows, which may be more than 16. x: [cols][k], k a multiple of 32. Whole sums
+  const float* scales;  // [panels][planes][16]
+  float* tables;        // room for [cols][4 * k]
+};
+using TernaryFn = void (*)(const TernaryArgs&);
+
+// Columns of such a panel as f32: out[n][16].
+struct WidenTernaryArgs {
+  const uint32_t* w;    // of the first column
+  const float* scales;  // [planes][16]
+  int n;                // a multiple of 32
+  float* out;
+};
+using WidenTernaryFn = void (*)(const WidenTernaryArgs&);
+
 // Y[rows][cols] (+)= W X for a block of columns of a sparse weight whose entries have been decoded to (offset, value)
 // pairs: row r has those from begin[r] up to end[r]. In the bcsr family an entry has `block` values, and stands for as
 // many rows, block*r and on; `rows` counts these blocks. Row i of y is then order[i], if there is an order.

@@ -266,7 +266,8 @@ class OpCheck {
   Status floats(const Weights& w) const {
     if (w.product() && w.structure != Weights::kPanels) return error("needs a product codebook in panels");
     const bool known = w.values || w.halves || w.book || w.packed || w.product();
-    return known ? Status() : error("needs weights of f32, f16, a codebook, a product codebook, q8 or q4");
+    return known ? Status()
+                 : error("needs weights of f32, f16, a codebook, a product codebook, q8, q4, ternary or binary");
   }
 
   Status matmul() const {

@@ -94,7 +94,14 @@ const char* MatmulOp::kernel(const Kernels& k) const {
   if (w_.blocks()) return few_ ? k.bcsr_f32_few_name : k.bcsr_f32_name;
   if (w_.structure == Weights::kCsr && dot()) return k.csr_f32_dot_name;
   if (w_.structure == Weights::kCsr) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
-  if (few_ && w_.packed) return w_.packed_bits == 8 ? k.gemm_q8_few_name : k.gemm_q4_few_name;
+  if (few_ && w_.packed) {
+    switch (w_.packed_bits) {
+      case 1: return k.gemm_binary_few_name;
+      case 2: return k.gemm_ternary_few_name;
+      case 4: return k.gemm_q4_few_name;
+      default: return k.gemm_q8_few_name;
+    }
+  }
   if (by_codewords()) return k.codeword_dot_f32_name;
   if (few_) return w_.halves ? k.gemm_f16_few_name : k.gemm_f32_few_name;
   return k.gemm_f32_name;
@@ -125,7 +132,7 @@ void MatmulOp::run(const RunContext& ctx) {
     if (w_.structure == Weights::kPairs && few_) run_pairs_few(ctx, part, range);
     else if (csr && few_) run_csr_few(ctx, part, range);
     else if (csr) run_csr(ctx, part, range);
-    else if (w_.packed && few_) run_scaled_few(ctx, part, range);
+    else if (w_.packed && few_) w_.packed_bits < 4 ? run_ternary_few(ctx, part, range) : run_scaled_few(ctx, part, range);
     else if (by_codewords()) run_codewords(ctx, part, range);
     else run_panels(ctx, part, range);
   });
@@ -177,6 +184,7 @@ void MatmulOp::decode_values(const RunContext& ctx, int64_t chunk, int64_t first
 void MatmulOp::decode_block(const RunContext& ctx, int64_t panel, int64_t block, const Tile& tile,
                             float* values) const {
   const int64_t block_k = decoded_columns(), k0 = block * block_k, k = std::min(block_k, w_.cols - k0);
+  if (w_.packed && w_.packed_bits < 4) return widen_ternary(ctx, panel, k0, k, values);
   if (w_.packed) return widen_scaled(ctx, panel, k0, k, values);
   const int64_t chunk = panel * ceil_div(w_.cols, block_k) + block, first = (panel * w_.cols + k0) * kPanel;
   if (w_.product()) return expand_codewords(ctx, chunk, first, k, tile, values);

@@ -3,8 +3,7 @@
 // A KxK convolution is the same product on shifted columns: weight column (c, kh, kw) meets row c of X at a fixed
 // offset, so a table of K offsets is all that tells it from a 1x1. A strided convolution first splits X into its
 // phases (every sh-th row, every sw-th column), after which its stride is 1. matmul.cc: the plan and dense products;
-// csr.cc: sparse ones; product.cc: product
-// codebooks; winograd.cc: dense 3x3 convolutions with a quarter of the multiplications.
+// csr.cc: sparse ones; scaled.cc and ternary.cc: weights of few bits; product.cc: product codebooks; winograd.cc: dense 3x3 convolutions with a quarter of the multiplications.
 #pragma once
 
 #include <algorithm>
@@ -75,7 +74,8 @@ class MatmulOp : public Op {
         if (w.book && !w.index) symbols = bump->take<uint8_t>(largest_panel * block);
       } else if (w.packed && few) {
         values = bump->take<float>(few * w.packed_cols());
-        sums = bump->take<float>(few * w.scale_groups());
+        if (w.packed_bits < 4) tables = bump->take<float>(few * w.packed_cols() * 4);
+        else sums = bump->take<float>(few * w.scale_groups());
       } else if (w.product()) {
         if (!w.book) book = bump->take<float>(w.book_size * w.codeword);
         values = bump->take<float>(kBlockK * kPanel);
@@ -102,6 +102,7 @@ class MatmulOp : public Op {
     uint32_t* bounds = nullptr;  // [blocks + 1][rows], where the entries of each block of columns start
     float* values = nullptr;
     float* sums = nullptr;       // q8 and q4, few columns: of groups of X; values are X itself
+    float* tables = nullptr;     // binary and ternary, few columns: sums of X
     uint8_t* deltas = nullptr;   // decoded, when they are Huffman-coded
     uint8_t* symbols = nullptr;  // decoded codebook indices
     float* book = nullptr;       // the widened codewords of a product codebook
@@ -161,6 +162,10 @@ class MatmulOp : public Op {
   // The same for q8 or q4 values.
   void widen_scaled(const RunContext& ctx, int64_t panel, int64_t k0, int64_t k, float* out) const;
 
+  // And for binary or ternary values (ternary.cc).
+  void widen_ternary(const RunContext& ctx, int64_t panel, int64_t k0, int64_t k, float* out) const;
+  void run_ternary_few(const RunContext& ctx, int part, const Range& range) const;
+
   // Product codebooks (product.cc). widen_book comes first, and fills the tile's book.
   bool by_codewords() const { return few_ && w_.product() && w_.codeword % 4 == 0 && out->cols <= kCodewordColumns; }
   const float* widen_book(const RunContext& ctx, const Tile& tile) const;
@@ -173,7 +178,7 @@ class MatmulOp : public Op {
 
   // Columns of W that are decoded in one go.
   int64_t decoded_columns() const { return kBlockK / w_.codeword * w_.codeword; }
-  // Such a block of a dense panel as f32; `values` has room for a multiple of 8 columns.
+  // Such a block of a dense panel as f32; `values` has room for a multiple of 32 columns.
   void decode_block(const RunContext& ctx, int64_t panel, int64_t block, const Tile& tile, float* values) const;
 
   void run_panels(const RunContext& ctx, int part, const Range& range) const;

@@ -34,9 +34,9 @@ struct Weights {
   const int32_t* ints = nullptr;     // i32 values, or null
   const uint8_t* bits = nullptr;     // signs, or null
   std::vector<Fit> fits;             // s8 and s4: of each panel, or group of 4 rows
-  const uint8_t* packed = nullptr;   // q8 and q4 values, or null
-  int packed_bits = 0;
-  const void* scales = nullptr;  // of q8 and q4: f32, or f16
+  const uint8_t* packed = nullptr;   // q8, q4, ternary and binary values, or null
+  int packed_bits = 0;               // 8, 4, 2 and 1
+  const void* scales = nullptr;  // of these: f32, or of q8 and q4 f16
   bool half_scales = false;
   int64_t scale_columns = 0;    // that share one
   const float* book = nullptr;  // f32 codebook, or null
@@ -58,8 +58,11 @@ struct Weights {
   const uint32_t* places = nullptr;  // pairs
   CodedStream delta_code;
 
-  // q8 and q4: columns as stored, a multiple of 4 or 8; and groups of them with a scale.
-  int64_t packed_cols() const { return (cols + 32 / packed_bits - 1) / (32 / packed_bits) * (32 / packed_bits); }
+  // Columns of packed values as stored, a multiple of 4 (q8), 8 (q4) or 32; and groups of them with a scale.
+  int64_t packed_cols() const {
+    const int64_t unit = packed_bits < 4 ? 32 : 32 / packed_bits;
+    return (cols + unit - 1) / unit * unit;
+  }
   int64_t scale_groups() const { return (cols + scale_columns - 1) / scale_columns; }
 
   // Sets `fits` of s8 and s4 values (ops/fit.cc).

@@ -22,7 +22,7 @@ MatmulOp::WinogradTile::WinogradTile(const MatmulOp& op, Bump* bump) {
   u = bump->take<float>(kElements * u_stride);
   weights = bump->take<float>(kElements * (kChannels * kPanel + kPad));
   products = bump->take<float>(kElements * (kPanel * kPitch + kPad));
-  if (!op.w_.values) panel = bump->take<float>(round_up(op.w_.cols, 8) * kPanel);
+  if (!op.w_.values) panel = bump->take<float>(round_up(op.w_.cols, 32) * kPanel);
 }
 
 bool MatmulOp::plan_winograd() {

@@ -36,6 +36,8 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
       if (columns < t.cols) text += "g" + std::to_string(columns);
       break;
     }
+    case Values::kBinary: text += "+binary"; break;
+    case Values::kTernary: text += "+ternary"; break;
     case Values::kProduct: text += "+pq" + std::to_string(codeword_size(t)); break;
     case Values::kCodebook: text += "+codebook" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits); break;
   }

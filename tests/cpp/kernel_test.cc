@@ -8,6 +8,7 @@
 #include "pointwise.h"
 #include "products.h"
 #include "scaled.h"
+#include "ternary.h"
 
 // Sets form a tree: AVX-512 is not AVX-VNNI, which has the same instruction in another form.
 using pyrt::Isa;
@@ -38,6 +39,10 @@ const Family kFamilies[] = {
     {"gemm_q4_few", [](void (*k)()) { test_scaled(cast<pyrt::ScaledFn>(k), 4); }},
     {"widen_q8", [](void (*k)()) { test_widen_scaled(cast<pyrt::WidenScaledFn>(k), 8); }},
     {"widen_q4", [](void (*k)()) { test_widen_scaled(cast<pyrt::WidenScaledFn>(k), 4); }},
+    {"gemm_binary_few", [](void (*k)()) { test_ternary(cast<pyrt::TernaryFn>(k), 1); }},
+    {"gemm_ternary_few", [](void (*k)()) { test_ternary(cast<pyrt::TernaryFn>(k), 2); }},
+    {"widen_binary", [](void (*k)()) { test_widen_ternary(cast<pyrt::WidenTernaryFn>(k), 1); }},
+    {"widen_ternary", [](void (*k)()) { test_widen_ternary(cast<pyrt::WidenTernaryFn>(k), 2); }},
     {"csr_f32", [](void (*k)()) { test_csr(cast<pyrt::CsrFn>(k), false); }},
     {"csr_f32_few", [](void (*k)()) { test_csr_few(cast<pyrt::CsrFewFn>(k), false); }},
     {"bcsr_f32", [](void (*k)()) { test_csr(cast<pyrt::CsrFn>(k), true); }},

@@ -21,6 +21,7 @@ import converters  # noqa: E402
 from converters import format  # noqa: E402
 from converters.compress import BinaryConv2d, BinaryLinear, Sign  # noqa: E402
 from converters.encodings import bcsr, csr, pairs, panels, rows, scaled  # noqa: E402
+from converters.encodings import ternary as planes  # noqa: E402
 from converters.encodings.stream import Encoded  # noqa: E402
 from converters.graph import NONE, RELU, Activation, Graph, Matrix, Op, Symbol, Value, Weight  # noqa: E402
 
@@ -266,6 +267,30 @@ def grids(path: Path) -> None:
     )
 
 
+def ternary(path: Path) -> None:
+    """One input through linear layers of one and two bits a weight, side by side."""
+    random = np.random.default_rng(11)
+
+    def of(rows: int, cols: int, *values: float) -> Encoded:
+        """[M, K] of so many values, times one of each row."""
+        weight = random.choice(np.array(values, np.float32), (rows, cols))
+        weight *= (random.random((rows, 1)) + 0.5).astype(np.float32)
+        weight[1] = 0
+        found = planes.find(weight)
+        assert found is not None
+        return planes.encode(weight, 1, found)
+
+    write_linear(
+        path,
+        {
+            "binary": of(35, 333, -1, 1),
+            "ternary": of(19, 333, -1, 0, 1),
+            "ttq": of(5, 64, -0.25, 0, 1.5),
+            "positive": of(16, 65, 0.5, 2),
+        },
+    )
+
+
 class AllBits(nn.Module):
     """Signs of a float layer; bits to bits with a stride, zero padding and batch norm; max pool; linear."""
 
@@ -331,6 +356,7 @@ GOLDEN = {
     "linear": (linear, (3, 700)),
     "blocks": (blocks, (3, 700)),
     "grids": (grids, (3, 700)),
+    "ternary": (ternary, (3, 700)),
     "patterns": (patterns, (3, 700)),
     "conv": (conv, (1, 6, 7, 6)),
     "ops": (ops, (2, 4, 7, 9)),

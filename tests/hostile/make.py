@@ -308,7 +308,7 @@ def stream(which: str, **fields: int) -> Callable[[Pyrt], None]:
 def tensors() -> None:
     where = r"TENSORS: entry 0 \(fc.weight\): "
     edited("structure_9", where + "unknown structure 9", put("tensors", 0, structure=9))
-    edited("values_11", where + "unknown values code 11", put("tensors", 0, values=11))
+    edited("values_13", where + "unknown values code 13", put("tensors", 0, values=13))
     edited("f32_called_f16", where + "VALUES: wrong size", put("tensors", 0, values=3), raw_csr)
     edited("rows_zero", where + "empty or too large", put("tensors", 0, rows=0))
     edited("cols_zero", where + "empty or too large", put("tensors", 0, cols=0))
@@ -786,6 +786,7 @@ COMMITTED = [
     "blocks_entries",
     "blocks_index",
     "minor_3",
+    "ternary_both",
     "coded_rows_longer",
     "embedding_csr",
     "value_i64_output",
@@ -1071,7 +1072,7 @@ def integers() -> None:
     case_of("s8_entries", r"TENSORS: entry 0 \(w\): entries do not agree", put("tensors", 0, entries=8 * 72))
     case_of("s8_csr", r"TENSORS: entry 0 \(w\): csr has no s8", put("tensors", 0, structure=3))
     case_of("i32_panels", r"TENSORS: entry 0 \(w\): i32 values are for rows", put("tensors", 0, values=5))
-    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 11", put("tensors", 0, values=11))
+    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 13", put("tensors", 0, values=13))
 
     case_of("s4_rows", r"TENSORS: entry 1 \(shift\): s4 values are for panels", put("tensors", 1, values=6))
     case_of("s4_entries", r"TENSORS: entry 0 \(w\): VALUES: wrong size", put("tensors", 0, values=6))
@@ -1174,6 +1175,46 @@ def scaled() -> Pyrt:
     return file
 
 
+def ternary() -> Pyrt:
+    """x [2, 40] -> linear `fc` [3, 40], panels+ternary -> y [2, 3]."""
+    file = Pyrt()
+    x, y = file.add_value("x", 2, 1, 1, [2, 40]), file.add_value("y", 2, 1, 2)
+    scales = struct.pack("<32f", *[0.5] * 16, *[-0.25] * 16)
+    values = (bytes(range(64)) + bytes(64)) * 2
+    w = file.add_tensor("w", 3, 40, ("SCALES", scales, 32), ("VALUES", values, 2), panel_rows=16)
+    file.tensors[w].values, file.tensors[w].entries = 12, 16 * 64
+    file.stream("w", "SCALES").count = 0
+    file.add_op("linear", "fc", [x], y, [w], RELU)
+    return file
+
+
+def planes() -> None:
+    where = r"TENSORS: entry 0 \(w\): "
+
+    def case_of(name: str, pattern: str, edit: Callable[[Pyrt], object]) -> None:
+        edited(f"ternary_{name}", where + pattern, edit, ternary)
+
+    def scale(value: float) -> Callable[[Pyrt], None]:
+        return lambda f: f.stream("w", "SCALES").data.__setitem__(slice(4, 8), struct.pack("<f", value))
+
+    case_of("nan", "SCALES: a scale is not finite", scale(float("nan")))
+    case_of("infinite", "SCALES: a scale is not finite", scale(float("inf")))
+    case_of("count", "SCALES: wrong size", lambda f: setattr(f.stream("w", "SCALES"), "count", 64))
+    case_of("halves", "SCALES: wrong size", lambda f: setattr(f.stream("w", "SCALES"), "bits", 16))
+    case_of(
+        "one_scale", "SCALES: wrong size", lambda f: f.stream("w", "SCALES").data.__delitem__(slice(64, 128))
+    )
+    case_of("both", "VALUES: a weight has both", lambda f: f.stream("w", "VALUES").data.__setitem__(70, 2))
+    case_of("values", "VALUES: wrong size", lambda f: f.stream("w", "VALUES").data.__delitem__(0))
+    case_of("bits", "VALUES: wrong size", lambda f: setattr(f.stream("w", "VALUES"), "bits", 1))
+    case_of("values_count", "VALUES: wrong size", lambda f: setattr(f.stream("w", "VALUES"), "count", 2))
+    case_of("binary", "SCALES: wrong size", put("tensors", 0, values=11))
+    case_of("rows", "binary and ternary values are for panels", put("tensors", 0, structure=1, panel_rows=0))
+    case_of("entries", "entries do not agree", put("tensors", 0, entries=16 * 48))
+    case_of("bit_panels", "wrong panel_rows", put("tensors", 0, panel_rows=32))
+    case_of("no_scales", "wrong number of streams", put("tensors", 0, values=7, panel_rows=32, entries=32 * 40))
+
+
 def scales() -> None:
     where = r"TENSORS: entry 0 \(w\): "
 
@@ -1219,6 +1260,7 @@ def scales() -> None:
 layout()
 tables()
 scales()
+planes()
 tensors()
 ops()
 recurrent()

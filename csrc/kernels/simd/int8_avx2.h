@@ -21,6 +21,13 @@ struct Int8Avx2 : Avx2 {
   static ireg iadd(ireg a, ireg b) { return _mm256_add_epi32(a, b); }
   static ireg isub(ireg a, ireg b) { return _mm256_sub_epi32(a, b); }
   static ireg iand(ireg a, ireg b) { return _mm256_and_si256(a, b); }
+  // Of eight floats those that the low bits of the lanes say.
+  static reg lookup(reg table, ireg index) { return _mm256_permutevar8x32_ps(table, index); }
+  template <int n>
+  static ireg shift_right(ireg v) {
+    return _mm256_srli_epi32(v, n);
+  }
+  static reg where_odd(ireg v, reg a, reg b) { return _mm256_blendv_ps(b, a, as_f32(_mm256_slli_epi32(v, 31))); }
   // The high halves of the lanes.
   static ireg high_halves(ireg v) { return _mm256_srli_epi32(v, 16); }
   static reg to_f32(ireg v) { return _mm256_cvtepi32_ps(v); }

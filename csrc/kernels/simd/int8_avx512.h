@@ -19,6 +19,13 @@ struct Int8Avx512 : Avx512 {
   static ireg iadd(ireg a, ireg b) { return _mm512_add_epi32(a, b); }
   static ireg isub(ireg a, ireg b) { return _mm512_sub_epi32(a, b); }
   static ireg iand(ireg a, ireg b) { return _mm512_and_si512(a, b); }
+  // Of sixteen floats those that the low bits of the lanes say.
+  static reg lookup(reg table, ireg index) { return _mm512_permutexvar_ps(index, table); }
+  template <int n>
+  static ireg shift_right(ireg v) {
+    return _mm512_srli_epi32(v, n);
+  }
+  static reg where_odd(ireg v, reg a, reg b) { return _mm512_mask_blend_ps(_mm512_test_epi32_mask(v, iset1(1)), b, a); }
   // The high halves of the lanes.
   static ireg high_halves(ireg v) { return _mm512_srli_epi32(v, 16); }
   static reg to_f32(ireg v) { return _mm512_cvtepi32_ps(v); }

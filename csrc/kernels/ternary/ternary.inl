@@ -1,0 +1,179 @@
+// Weights of one or two bits times columns of float, by tables: of a few neighbouring elements of x a register holds
+// every sum that bits may ask for, and the bits of a row are the index of its own.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/dense/gemm.inl"
+
+namespace pyrt {
+namespace {
+
+constexpr int kWord = 32;  // columns of a row in a word
+
+// Elements of a table: 4, with 16 sums, or 3 with 8. The last table of a word has what is left.
+template <class V>
+constexpr int kElements = V::width == 16 ? 4 : 3;
+template <class V>
+constexpr int kTables = (kWord + kElements<V> - 1) / kElements<V>;  // of a word
+
+// What an element counts in sum i, whose bits i are set: one where it has its bit, else nothing, or minus one.
+struct Counts {
+  constexpr Counts() : of() {
+    for (int clear = 0; clear < 2; ++clear)
+      for (int j = 0; j < 4; ++j)
+        for (int i = 0; i < 16; ++i) of[clear][j][i] = i >> j & 1 ? 1.0f : clear ? -1.0f : 0.0f;
+  }
+  alignas(64) float of[2][4][16];
+};
+constexpr Counts kCounts;
+
+// The tables of k elements. signs: a clear bit is -1.
+template <class V>
+inline void make_tables(const float* x, int k, bool signs, float* tables) {
+  typename V::reg count[4];
+#pragma GCC unroll 4
+  for (int j = 0; j < kElements<V>; ++j) count[j] = V::load(kCounts.of[signs][j]);
+  for (const float* end = x + k; x < end; x += kWord) {
+#pragma GCC unroll 16
+    for (int t = 0; t < kTables<V>; ++t, tables += V::width) {
+      const float* first = x + t * kElements<V>;
+      auto sum = V::mul(V::set1(first[0]), count[0]);
+#pragma GCC unroll 4
+      for (int j = 1; j < kElements<V>; ++j) {
+        if (t * kElements<V> + j < kWord) sum = V::fma(V::set1(first[j]), count[j], sum);
+      }
+      V::store(tables, sum);
+    }
+  }
+}
+
+// R panels of P planes times N columns.
+template <class V, int P, int N, int R>
+inline void ternary_tile(const TernaryArgs& a, int panel, int c0) {
+  constexpr int H = kPanel / V::width;
+  const int words = a.product.k / kWord;
+  const ptrdiff_t panel_words = static_cast<ptrdiff_t>(words) * P * kPanel;
+  const ptrdiff_t column = static_cast<ptrdiff_t>(words) * kTables<V> * V::width;  // floats of the tables of one
+  const auto* w = static_cast<const uint32_t*>(a.product.w) + panel * panel_words;
+  const float* tables = a.tables + c0 * column;
+  typename V::reg acc[R][N][P][H];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n)
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+        for (int h = 0; h < H; ++h) acc[r][n][p][h] = V::zero();
+  for (int i = 0; i < words; ++i, w += P * kPanel) {
+    typename V::ireg index[R][P][H];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      __builtin_prefetch(w + r * panel_words + 16 * P * kPanel);
+      if (P == 2) __builtin_prefetch(w + r * panel_words + 17 * P * kPanel - kPanel);
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+        for (int h = 0; h < H; ++h) index[r][p][h] = V::iload(w + r * panel_words + p * kPanel + h * V::width);
+    }
+#pragma GCC unroll 16
+    for (int t = 0; t < kTables<V>; ++t, tables += V::width) {
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) {
+        const auto table = V::load(tables + n * column);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+          for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+            for (int h = 0; h < H; ++h)
+              acc[r][n][p][h] = V::add(acc[r][n][p][h], V::lookup(table, index[r][p][h]));
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+        for (int p = 0; p < P; ++p)
+#pragma GCC unroll 2
+          for (int h = 0; h < H; ++h) index[r][p][h] = V::template shift_right<kElements<V>>(index[r][p][h]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    const float* scales = a.scales + (panel + r) * P * kPanel;
+    GemmArgs y = a.product;
+    const int row = (panel + r) * kPanel;
+    y.y += row * y.y_stride;
+    y.rows = std::min(kPanel, y.rows - row);
+    if (y.epilogue.scale) y.epilogue.scale += row;
+    if (y.epilogue.bias) y.epilogue.bias += row;
+    if (y.epilogue.residual) y.epilogue.residual += row * y.y_stride;
+    typename V::reg sum[1][N][H];
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n)
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) {
+        sum[0][n][h] = V::mul(acc[r][n][0][h], V::load(scales + h * V::width));
+        if (P == 2) sum[0][n][h] = V::fma(acc[r][n][P - 1][h], V::load(scales + kPanel + h * V::width), sum[0][n][h]);
+      }
+    if constexpr (N == 1) {
+      if (y.y_stride == 1 && !y.epilogue.mask) {
+        finish_column<V, 1>(y, c0, sum);
+        continue;
+      }
+    }
+    float out[N][kPanel];
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n)
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) V::store(out[n] + h * V::width, sum[0][n][h]);
+    finish_few<V, N>(y, c0, out);
+  }
+}
+
+// R panels at a time, as many as the registers hold the sums of.
+template <class V, int P, int N, int R>
+inline void ternary_columns(const TernaryArgs& a, int c0) {
+  const int panels = (a.product.rows + kPanel - 1) / kPanel;
+  int panel = 0;
+  for (; panels - panel >= R; panel += R) ternary_tile<V, P, N, R>(a, panel, c0);
+  for (; panel < panels; ++panel) ternary_tile<V, P, N, 1>(a, panel, c0);
+}
+
+// `Sums`: registers of sums.
+template <class V, int P, int Sums>
+inline void ternary(const TernaryArgs& a) {
+  constexpr int kOne = Sums / (P * kPanel / V::width);  // panels at a time of one column
+  const GemmArgs& p = a.product;
+  for (int c = 0; c < p.cols; ++c) {
+    make_tables<V>(p.x + static_cast<ptrdiff_t>(c) * p.k, p.k, P == 1,
+                   a.tables + static_cast<ptrdiff_t>(c) * (p.k / kWord) * kTables<V> * V::width);
+  }
+  int c0 = 0;
+  if constexpr (kOne >= 2) {
+    for (; p.cols - c0 >= 2; c0 += 2) ternary_columns<V, P, 2, kOne / 2>(a, c0);
+  }
+  for (; c0 < p.cols; ++c0) ternary_columns<V, P, 1, kOne>(a, c0);
+}
+
+// The next 32 columns at a time, from their lowest bit.
+template <class V, int P>
+inline void widen_ternary(const WidenTernaryArgs& a) {
+  for (int h = 0; h < kPanel; h += V::width) {
+    const auto first = V::load(a.scales + h), second = P == 1 ? V::sub(V::zero(), first) : V::load(a.scales + kPanel + h);
+    const uint32_t* w = a.w + h;
+    float* out = a.out + h;
+    for (int k = 0; k < a.n; k += kWord, w += P * kPanel) {
+      auto plane = V::iload(w), other = P == 1 ? plane : V::iload(w + kPanel);
+      for (int j = 0; j < kWord; ++j, out += kPanel) {
+        const auto clear = P == 1 ? second : V::where_odd(other, second, V::zero());
+        V::store(out, V::where_odd(plane, first, clear));
+        plane = V::template shift_right<1>(plane);
+        if (P == 2) other = V::template shift_right<1>(other);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pyrt
