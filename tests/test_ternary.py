@@ -1,4 +1,4 @@
-"""Weights of two and three values a row are found, whatever made them; their layers take one or two bits a weight."""
+"""Weights of two and three values a row are found, whatever made them, and take one and two bits each."""
 
 from pathlib import Path
 
@@ -41,13 +41,17 @@ def test_layers_of_compress_binary(kind: str, tmp_path: Path) -> None:
     assert convert(module, tmp_path / "net.pyrt") == {ENCODINGS[kind]}
 
 
-@pytest.mark.parametrize(("values", "encoding"), [((-1.0, 1.0), "dense+binary"), ((0.0, 0.5, 2.0), "dense+ternary")])
+@pytest.mark.parametrize(
+    ("values", "encoding"), [((-1.0, 1.0), "dense+binary"), ((0.0, 0.5, 2.0), "dense+ternary")]
+)
 def test_plain_weights(values: tuple[float, ...], encoding: str, tmp_path: Path) -> None:
     module = net()
     with torch.no_grad():
         for layer in (module[0], module[3]):
             step = torch.rand(len(layer.weight), 1) + 0.1
-            layer.weight.copy_(torch.tensor(values)[torch.randint(len(values), layer.weight.shape)] * step / 10)
+            layer.weight.copy_(
+                torch.tensor(values)[torch.randint(len(values), layer.weight.shape)] * step / 10
+            )
     assert convert(module, tmp_path / "net.pyrt") == {encoding}
 
 

@@ -9,7 +9,19 @@ from typing import Literal, cast
 
 import numpy as np
 
-from converters.encodings import bcsr, bits, codebook, csr, integers, pairs, panels, product, rows, scaled, ternary
+from converters.encodings import (
+    bcsr,
+    bits,
+    codebook,
+    csr,
+    integers,
+    pairs,
+    panels,
+    product,
+    rows,
+    scaled,
+    ternary,
+)
 from converters.encodings.costs import costs
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight

@@ -11,7 +11,9 @@ import numpy.typing as npt
 StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS", "SCALES", "ORDER", "PLACES"]
 Structure = Literal["rows", "panels", "csr", "bcsr", "b8csr", "b16csr", "2:4"]
 Coding = Literal["raw", "huffman"]
-Values = Literal["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "q8", "q4", "product", "binary", "ternary"]
+Values = Literal[
+    "f32", "codebook", "f16", "s8", "i32", "s4", "bits", "q8", "q4", "product", "binary", "ternary"
+]
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ SAMPLE = 4  # rows that tell a matrix of other values at once
 class Planes:
     """bits [planes, M, K]; scales f32 [planes, M].
 
-    Of one plane a weight is its row's scale, or minus that where the bit is clear; of two it is the scale of the
-    plane that has its bit, and 0 where none has.
+    Of one plane a weight is its row's scale, or minus that where the bit is clear; of two it is the scale of
+    the plane that has its bit, and 0 where none has.
     """
 
     bits: npt.NDArray[np.bool_]

@@ -70,7 +70,7 @@ using WidenScaledFn = void (*)(const WidenScaledArgs&);
 // is column 32i + j. Of one plane (gemm_binary) a weight is its row's scale, or minus it where the bit is clear; of two
 // (gemm_ternary) the scale of the plane that has its bit, or 0.
 struct TernaryArgs {
-  GemmArgs product;     // w: panels of all rows, which may be more than 16. x: [cols][k], k a multiple of 32. Whole sums
+  GemmArgs product;  // w: panels of all rows, which may be more than 16. x: [cols][k], k a multiple of 32. Whole sums
   const float* scales;  // [panels][planes][16]
   float* tables;        // room for [cols][4 * k]
 };

@@ -132,7 +132,8 @@ void MatmulOp::run(const RunContext& ctx) {
     if (w_.structure == Weights::kPairs && few_) run_pairs_few(ctx, part, range);
     else if (csr && few_) run_csr_few(ctx, part, range);
     else if (csr) run_csr(ctx, part, range);
-    else if (w_.packed && few_) w_.packed_bits < 4 ? run_ternary_few(ctx, part, range) : run_scaled_few(ctx, part, range);
+    else if (w_.packed && few_)
+      w_.packed_bits < 4 ? run_ternary_few(ctx, part, range) : run_scaled_few(ctx, part, range);
     else if (by_codewords()) run_codewords(ctx, part, range);
     else run_panels(ctx, part, range);
   });

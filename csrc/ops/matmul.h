@@ -3,7 +3,8 @@
 // A KxK convolution is the same product on shifted columns: weight column (c, kh, kw) meets row c of X at a fixed
 // offset, so a table of K offsets is all that tells it from a 1x1. A strided convolution first splits X into its
 // phases (every sh-th row, every sw-th column), after which its stride is 1. matmul.cc: the plan and dense products;
-// csr.cc: sparse ones; scaled.cc and ternary.cc: weights of few bits; product.cc: product codebooks; winograd.cc: dense 3x3 convolutions with a quarter of the multiplications.
+// csr.cc: sparse ones; scaled.cc and ternary.cc: weights of few bits; product.cc: product codebooks; winograd.cc: dense
+// 3x3 convolutions with a quarter of the multiplications.
 #pragma once
 
 #include <algorithm>

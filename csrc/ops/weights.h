@@ -36,7 +36,7 @@ struct Weights {
   std::vector<Fit> fits;             // s8 and s4: of each panel, or group of 4 rows
   const uint8_t* packed = nullptr;   // q8, q4, ternary and binary values, or null
   int packed_bits = 0;               // 8, 4, 2 and 1
-  const void* scales = nullptr;  // of these: f32, or of q8 and q4 f16
+  const void* scales = nullptr;      // of these: f32, or of q8 and q4 f16
   bool half_scales = false;
   int64_t scale_columns = 0;    // that share one
   const float* book = nullptr;  // f32 codebook, or null

@@ -51,7 +51,8 @@ inline void test_ternary(pyrt::TernaryFn fn, int planes) {
       for (int i = 0; i < k; ++i) {
         const auto weight = static_cast<double>(w.weight(r, i));
         for (int c = 0; c < cols; ++c) {
-          wanted[static_cast<size_t>(r * cols + c)].add(weight * static_cast<double>(x[static_cast<size_t>(c * k + i)]));
+          wanted[static_cast<size_t>(r * cols + c)].add(weight *
+                                                        static_cast<double>(x[static_cast<size_t>(c * k + i)]));
         }
       }
     }

@@ -1212,7 +1212,9 @@ def planes() -> None:
     case_of("rows", "binary and ternary values are for panels", put("tensors", 0, structure=1, panel_rows=0))
     case_of("entries", "entries do not agree", put("tensors", 0, entries=16 * 48))
     case_of("bit_panels", "wrong panel_rows", put("tensors", 0, panel_rows=32))
-    case_of("no_scales", "wrong number of streams", put("tensors", 0, values=7, panel_rows=32, entries=32 * 40))
+    case_of(
+        "no_scales", "wrong number of streams", put("tensors", 0, values=7, panel_rows=32, entries=32 * 40)
+    )
 
 
 def scales() -> None:

@@ -87,8 +87,7 @@ inline void ternary_tile(const TernaryArgs& a, int panel, int c0) {
 #pragma GCC unroll 2
           for (int p = 0; p < P; ++p)
 #pragma GCC unroll 2
-            for (int h = 0; h < H; ++h)
-              acc[r][n][p][h] = V::add(acc[r][n][p][h], V::lookup(table, index[r][p][h]));
+            for (int h = 0; h < H; ++h) acc[r][n][p][h] = V::add(acc[r][n][p][h], V::lookup(table, index[r][p][h]));
       }
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r)
@@ -160,7 +159,8 @@ inline void ternary(const TernaryArgs& a) {
 template <class V, int P>
 inline void widen_ternary(const WidenTernaryArgs& a) {
   for (int h = 0; h < kPanel; h += V::width) {
-    const auto first = V::load(a.scales + h), second = P == 1 ? V::sub(V::zero(), first) : V::load(a.scales + kPanel + h);
+    const auto first = V::load(a.scales + h),
+               second = P == 1 ? V::sub(V::zero(), first) : V::load(a.scales + kPanel + h);
     const uint32_t* w = a.w + h;
     float* out = a.out + h;
     for (int k = 0; k < a.n; k += kWord, w += P * kPanel) {
