@@ -30,6 +30,8 @@ Prefer = Literal["size", "speed", "auto"]
 
 WITH_ROWS = ("panels+f32", "panels+f16", "panels+codebook", "panels+product")  # that one by one can be read
 INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector", "bits")
+# of a value; a Huffman code has a bit at least
+LEAST_BYTES = {"f32": 4, "f16": 2, "q8": 1, "q4": 0.5, "codebook": 1 / 8, "product": 0}
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
 MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
 MIN_ORDERED = 0.9  # blocks of neighbours that are fuller need no other order of the rows
@@ -101,7 +103,7 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
         limit = min(times[0], SLACK * min(times))
         tried = [way for way, time in zip(ways, times, strict=True) if time <= limit]
         why = f"fewest bytes within {SLACK:g}x of the least time"
-    encoded = min((way.encode() for way in tried), key=lambda e: e.bytes)
+    encoded = _smallest(tried)
     time_ns = estimate_ns(encoded.kind, encoded.stored, weight)
     size, slower = encoded.bytes / (4 * dense.entries), time_ns / times[0]
     why = f"{why}: {size:.1%} of the bytes, {slower:.2f}x the time of plain f32"
@@ -150,6 +152,21 @@ class _Way:
     kind: str
     entries: int
     encode: Callable[[], Encoded]
+
+    @property
+    def least_bytes(self) -> float:
+        """What its values take at least."""
+        return self.entries * LEAST_BYTES[self.kind.split("+")[1]]
+
+
+def _smallest(ways: list[_Way]) -> Encoded:
+    """The encoding of fewest bytes. To encode a large weight takes long, so what cannot win is left out."""
+    first, *others = sorted(ways, key=lambda way: way.least_bytes)
+    best = first.encode()
+    for way in others:
+        if way.least_bytes < best.bytes:
+            best = min(best, way.encode(), key=lambda encoded: encoded.bytes)
+    return best
 
 
 def _ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_Way]:

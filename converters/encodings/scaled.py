@@ -17,6 +17,7 @@ from converters.graph import Matrix
 
 UNIT = 32  # columns that share a scale come in so many
 SIZES = (256, 128, 64, 32)  # tried where a row has more than one scale
+FIRST = 64  # columns of a group that most scales fail on
 SAMPLE = 16  # groups that a matrix without a grid is told from
 MIN_SCALE, MAX_SCALE = 2.0**-100, 2.0**100
 # The integers that a group's largest weight may be; the second list is for what the first one leaves.
@@ -85,6 +86,7 @@ def _grids(groups: Matrix, bits: int) -> tuple[npt.NDArray[np.int16], Matrix] | 
     peak = np.abs(groups).max(1, initial=0.0)
     open_ = np.flatnonzero(peak)
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    first = np.ascontiguousarray(groups[:, :FIRST])
     for numbers in LARGEST[bits]:
         for largest in numbers:
             # Rounding the product back hides the last bit of the scale.
@@ -94,15 +96,24 @@ def _grids(groups: Matrix, bits: int) -> tuple[npt.NDArray[np.int16], Matrix] | 
                 scale = peak[open_] / np.float32(largest)
                 if towards is not None:
                     scale = np.nextafter(scale, towards)
-                w, step = groups[open_], scale[:, None]
-                with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-                    q = np.rint(w / step)
-                    fits = (q.astype(np.float32) * step == w).all(1) & (q >= low).all(1) & (q <= high).all(1)
-                fits &= (scale >= MIN_SCALE) & (scale <= MAX_SCALE)
-                integers[open_[fits]] = q[fits]
+                fits = (scale >= MIN_SCALE) & (scale <= MAX_SCALE)
+                # Most candidates fail on the first columns already.
+                fits[fits] = _on_grid(first[open_[fits]], scale[fits], low, high)[1]
+                q, whole = _on_grid(groups[open_[fits]], scale[fits], low, high)
+                fits[fits] = whole
+                integers[open_[fits]] = q[whole]
                 scales[open_[fits]] = scale[fits]
                 open_ = open_[~fits]
     return (integers, scales) if open_.size == 0 else None
+
+
+def _on_grid(groups: Matrix, scale: Matrix, low: int, high: int) -> tuple[Matrix, npt.NDArray[np.bool_]]:
+    """The integers of groups f32 [n, columns] in steps of scale [n], and which groups they are equal to."""
+    step = scale[:, None]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        q = np.rint(groups / step)
+        fits = (q * step == groups).all(1) & (q >= low).all(1) & (q <= high).all(1)
+    return q, fits
 
 
 def entries(matrix: Matrix, groups: int, bits: int) -> int:
