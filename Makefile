@@ -18,7 +18,7 @@ test: .venv/.built
 
 # The kernels that 64-bit ARM runs, cross-built and under QEMU (Debian: g++-aarch64-linux-gnu qemu-user).
 emulated: .venv/.built
-	$(PY) -m pytest -q -m emulated tests/test_emulated.py
+	$(PY) -m pytest -q -m emulated tests/test_emulated.py tests/test_disassembly.py
 
 bench: .venv/.built
 	$(PY) -m pytest bench

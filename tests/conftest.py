@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -39,6 +40,13 @@ def build_cpp(name: str, *options: str) -> Path:
             if done.returncode:
                 pytest.fail(f"the C++ build failed:\n{done.stdout[-8000:]}", pytrace=False)
     return folder
+
+
+def build_for_arm() -> Path:
+    """The same, for 64-bit ARM boards; skips without a cross compiler."""
+    if shutil.which("aarch64-linux-gnu-g++") is None:
+        pytest.skip("no aarch64-linux-gnu-g++ (Debian: g++-aarch64-linux-gnu)")
+    return build_cpp("aarch64", f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'csrc' / 'aarch64.cmake'}")
 
 
 @pytest.fixture(scope="session")

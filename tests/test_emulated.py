@@ -5,13 +5,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, build_cpp
+from conftest import build_for_arm
 from test_kernels import CANNOT_RUN, kernels
 
 pytestmark = pytest.mark.emulated
 
 SYSROOT = Path("/usr/aarch64-linux-gnu")
-TOOLS = {"aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", "qemu-aarch64": "qemu-user"}
 
 
 def emulate(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -21,10 +20,9 @@ def emulate(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def kernel_test() -> Path:
-    for tool, package in TOOLS.items():
-        if shutil.which(tool) is None:
-            pytest.skip(f"no {tool} (Debian: {package})")
-    return build_cpp("aarch64", f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'csrc' / 'aarch64.cmake'}") / "kernel_test"
+    if shutil.which("qemu-aarch64") is None:
+        pytest.skip("no qemu-aarch64 (Debian: qemu-user)")
+    return build_for_arm() / "kernel_test"
 
 
 @pytest.fixture(scope="module")

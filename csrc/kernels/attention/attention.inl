@@ -10,7 +10,7 @@ namespace {
 template <class V, int NV, bool Rms>
 inline void norm_columns(const NormArgs& a, int64_t col, int n) {
   const float* x = a.x + col;
-  typename V::mask in[NV];
+  typename V::first_mask in[NV];
   typename V::reg mean[NV], sum[NV];
 #pragma GCC unroll 4
   for (int v = 0; v < NV; ++v) {
@@ -49,11 +49,13 @@ inline void norm_columns(const NormArgs& a, int64_t col, int n) {
   }
 }
 
+// At least a cache line of each channel at a time.
 template <class V, bool Rms>
 inline void norm_all(const NormArgs& a) {
-  for (int64_t col = 0; col < a.cols; col += 2 * V::width) {
+  constexpr int kVectors = V::width == 4 ? 4 : 2, kWide = kVectors * V::width;
+  for (int64_t col = 0; col < a.cols; col += kWide) {
     const int64_t left = a.cols - col;
-    if (left > V::width) norm_columns<V, 2, Rms>(a, col, static_cast<int>(left < 2 * V::width ? left : 2 * V::width));
+    if (left > V::width) norm_columns<V, kVectors, Rms>(a, col, static_cast<int>(left < kWide ? left : kWide));
     else norm_columns<V, 1, Rms>(a, col, static_cast<int>(left));
   }
 }

@@ -60,7 +60,7 @@ inline void bcsr_tile(const CsrArgs& a) {
       }
     }
     if (!last || !finish.slow()) continue;
-    for (int j = 0; j < 4; ++j) apply_act<V>(a.epilogue.act, y + row[j] * y_stride, 0, 1, NV, a.epilogue.mask);
+    for (int j = 0; j < 4; ++j) apply_act<V>(a.epilogue.act, y + row[j] * y_stride, 0, 1, NV, a.epilogue.mask, 0);
   }
 }
 

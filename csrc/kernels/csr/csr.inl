@@ -74,7 +74,7 @@ inline void csr_tile(const CsrArgs& a) {
       continue;
     }
     finish.template store<NV>(acc[0], r, y, y_stride);
-    if (finish.slow()) apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask);
+    if (finish.slow()) apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask, 0);
   }
 }
 

@@ -31,9 +31,10 @@ inline void gemm_tile(const GemmArgs& a, int r0, int c0) {
     typename V::reg xv[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) xv[v] = V::load(xk + v * V::width);
+    const Broadcast<V, R> weights(w);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const auto wr = V::set1(w[r]);
+      const auto wr = weights[r];
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(wr, xv[v], acc[r][v]);
     }
@@ -52,8 +53,7 @@ inline void gemm_tile(const GemmArgs& a, int r0, int c0) {
     }
   }
   if (a.last && a.epilogue.act.code > Act::kClamp) {
-    const uint8_t* mask = a.epilogue.mask ? a.epilogue.mask + c0 / 8 : nullptr;
-    apply_act<V>(a.epilogue.act, a.y + r0 * a.y_stride + c0, a.y_stride, rows, NV, mask);
+    apply_act<V>(a.epilogue.act, a.y + r0 * a.y_stride + c0, a.y_stride, rows, NV, a.epilogue.mask, c0);
   }
 }
 
@@ -82,7 +82,7 @@ inline void gemm(const GemmArgs& a) {
 template <class V, int U>
 inline void finish_column(const GemmArgs& a, int c0, const typename V::reg (&acc)[U][1][kPanel / V::width]) {
   const Epilogue& e = a.epilogue;
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int h = 0; h < kPanel / V::width; ++h) {
     const int r = h * V::width, n = a.rows - r;
     auto sum = acc[0][0][h];
@@ -101,6 +101,7 @@ inline void finish_column(const GemmArgs& a, int c0, const typename V::reg (&acc
 // N columns of sums over the panel's rows, back to rows of columns; a few scalars per panel.
 template <class V, int N>
 inline void finish_few(const GemmArgs& a, int c0, const float (&sums)[N][kPanel]) {
+  static_assert(N <= V::width);
   for (int r = 0; r < a.rows; ++r) {
     float row[V::width] = {};
     float* y = a.y + r * a.y_stride + c0;
@@ -139,7 +140,7 @@ inline void gemm_few_tile(const GemmArgs& a, int c0) {
   for (int u = 0; u < U; ++u)
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int h = 0; h < H; ++h) acc[u][n][h] = V::zero();
   const W* w = static_cast<const W*>(a.w);
   const float* x = a.x + c0;
@@ -147,20 +148,21 @@ inline void gemm_few_tile(const GemmArgs& a, int c0) {
   for (; k + U <= a.k; k += U, w += U * kPanel) {
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u) {
-      const float* xk = x + a.off[k + u];
+      const Broadcast<V, N> xs(x + a.off[k + u]);
 #pragma GCC unroll 8
       for (int n = 0; n < N; ++n) {
-        const auto xn = V::set1(xk[n]);
-#pragma GCC unroll 2
+        const auto xn = xs[n];
+#pragma GCC unroll 4
         for (int h = 0; h < H; ++h) acc[u][n][h] = V::fma(xn, V::load(w + u * kPanel + h * V::width), acc[u][n][h]);
       }
     }
   }
   for (; k < a.k; ++k, w += kPanel) {
+    const Broadcast<V, N> xs(x + a.off[k]);
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
-      const auto xn = V::set1(x[a.off[k] + n]);
-#pragma GCC unroll 2
+      const auto xn = xs[n];
+#pragma GCC unroll 4
       for (int h = 0; h < H; ++h) acc[0][n][h] = V::fma(xn, V::load(w + h * V::width), acc[0][n][h]);
     }
   }
@@ -170,7 +172,7 @@ inline void gemm_few_tile(const GemmArgs& a, int c0) {
   float sums[N][kPanel];
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int h = 0; h < H; ++h) {
       auto sum = acc[0][n][h];
 #pragma GCC unroll 8

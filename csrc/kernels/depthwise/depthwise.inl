@@ -33,10 +33,9 @@ template <class V, int K, int S, int NV, bool Edge>
 struct DepthwiseSquare {
   static constexpr int kLoads = S == 1 ? K : (K + 1) / 2 * 2;  // of a row: a vector per tap, or two per pair of taps
 
-  DepthwiseSquare(const DepthwiseArgs& a, const int64_t (&col)[NV]) {
+  DepthwiseSquare(const DepthwiseArgs& a, const int64_t (&col)[NV]) : w(a.w) {
 #pragma GCC unroll 9
-    for (int t = 0; t < K * K && K == 3; ++t) held[t] = V::set1(a.w[t]);
-    w = a.w;
+    for (int t = 0; t < K * K && kHeld; ++t) held[t] = V::set1(a.w[t]);
 #pragma GCC unroll 2
     for (int v = 0; v < NV; ++v) {
       from[v] = col[v];
@@ -51,11 +50,11 @@ struct DepthwiseSquare {
   }
 
   // Nine weights stay in registers; more would only be spilled.
-  typename V::reg weight(int i, int j) const { return K == 3 ? held[i * K + j] : V::set1(w[i * K + j]); }
+  static constexpr bool kHeld = K == 3 && !V::lane_operands;
 
   const float* w;
   typename V::reg held[9];
-  typename V::mask inside[kLoads][NV];
+  typename V::inside_mask inside[kLoads][NV];
   int64_t from[NV];
 };
 
@@ -63,6 +62,8 @@ struct DepthwiseSquare {
 template <class V, int K, int S, int R, int NV, bool Edge>
 inline void depthwise_sum(const DepthwiseSquare<V, K, S, NV, Edge>& square, const float* const* rows,
                           typename V::reg (&acc)[R][NV]) {
+  const Broadcast<V, K * K> weights(square.w);
+  const auto weight = [&](int t) { return square.kHeld ? square.held[t] : weights[t]; };
 #pragma GCC unroll 20
   for (int i = 0; i < (R - 1) * S + K; ++i) {
     const float* row = rows[i];
@@ -84,10 +85,10 @@ inline void depthwise_sum(const DepthwiseSquare<V, K, S, NV, Edge>& square, cons
       for (int r = 0; r < R; ++r) {
         if (r * S > i || r * S + K <= i) continue;
 #pragma GCC unroll 2
-        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(square.weight(i - r * S, j), x[0][v], acc[r][v]);
+        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(weight((i - r * S) * K + j), x[0][v], acc[r][v]);
         if (S == 1 || j + 1 == K) continue;
 #pragma GCC unroll 2
-        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(square.weight(i - r * S, j + 1), x[1][v], acc[r][v]);
+        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(weight((i - r * S) * K + j + 1), x[1][v], acc[r][v]);
       }
     }
   }
@@ -113,12 +114,12 @@ inline void depthwise_sum(const DepthwiseTaps<V, NV>& taps, const float* const* 
       for (int v = 0; v < NV; ++v) {
         const int64_t at = taps.col[v] + a.tap_col[t];
         typename V::reg x;
-        if (a.col_step == 1) {
-          x = load_columns<V>(row, at, a.width);
-        } else if (a.col_step == 2) {
-          x = V::even(load_columns<V>(row, at, a.width), load_columns<V>(row, at + V::width, a.width));
-        } else {
+        if (a.col_step > 2 || V::narrow(a.width)) {
           x = gather_columns<V>(row, at, a.col_step, a.width);
+        } else if (a.col_step == 1) {
+          x = load_columns<V>(row, at, a.width);
+        } else {
+          x = V::even(load_columns<V>(row, at, a.width), load_columns<V>(row, at + V::width, a.width));
         }
         acc[r][v] = V::fma(w, x, acc[r][v]);
       }
@@ -238,6 +239,7 @@ inline void depthwise_plane(const DepthwiseArgs& a) {
 
 template <class V>
 inline void depthwise(const DepthwiseArgs& a) {
+  if (V::narrow(a.width)) return depthwise_plane<V, 0, 1>(a);
   const bool one = a.row_step == 1 && a.col_step == 1, two = a.row_step == 2 && a.col_step == 2;
   if (a.square == 3 && one) depthwise_plane<V, 3, 1>(a);
   else if (a.square == 3 && two) depthwise_plane<V, 3, 2>(a);

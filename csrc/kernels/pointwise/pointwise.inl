@@ -69,8 +69,7 @@ inline void reduce_rows(const ReduceRowsArgs& a) {
     auto acc = V::load_first(a.rows[0] + c, n);
     for (int r = 1; r < a.row_count; ++r) {
       const auto v = V::load_first(a.rows[r] + c, n);
-      // max keeps a NaN of its second operand, nan_or one of the first.
-      acc = a.max ? V::nan_or(acc, V::max(acc, v)) : V::add(acc, v);
+      acc = a.max ? V::max_or_nan(acc, v) : V::add(acc, v);
     }
     V::store_first(a.y + c, acc, n);
   }
@@ -84,8 +83,7 @@ struct PoolColumn {
 
   static typename V::reg neutral() { return V::set1(Max ? -std::numeric_limits<float>::infinity() : 0.0f); }
   static typename V::reg fold(typename V::reg acc, typename V::reg v) {
-    // max keeps a NaN of its second operand, nan_or one of the first.
-    return Max ? V::nan_or(acc, V::max(acc, v)) : V::add(acc, v);
+    return Max ? V::max_or_nan(acc, v) : V::add(acc, v);
   }
   // Neighbouring columns from `col` on.
   typename V::reg run(int col) const {
@@ -96,8 +94,8 @@ struct PoolColumn {
   }
   // Every col_step-th column.
   typename V::reg strided(int col) const {
-    if (a.col_step == 1) return run(col);
-    if (a.col_step == 2) return V::even(run(col), run(col + V::width));
+    if (a.col_step == 1 && !V::narrow(a.width)) return run(col);
+    if (a.col_step == 2 && !V::narrow(a.width)) return V::even(run(col), run(col + V::width));
     float lanes[V::width];
     for (int l = 0; l < V::width; ++l, col += a.col_step) {
       float acc = Max ? -std::numeric_limits<float>::infinity() : 0.0f;
@@ -121,7 +119,7 @@ inline void pool_plane(const PoolArgs& a) {
       auto acc = column.neutral();
       int j = 0;
       // Two taps of a stride of 2 come from the same columns.
-      for (; a.col_step == 2 && a.col_dilation == 1 && j + 1 < a.kw; j += 2) {
+      for (; a.col_step == 2 && a.col_dilation == 1 && j + 1 < a.kw && !V::narrow(a.width); j += 2) {
         const auto low = column.run(col + j), high = column.run(col + j + V::width);
         acc = column.fold(column.fold(acc, V::even(low, high)), V::odd(low, high));
       }
@@ -139,7 +137,7 @@ inline void pool_square(const PoolArgs& args) {
   const auto neutral = Column::neutral();
   constexpr int kLoads = S == 1 ? K : (K + 1) / 2 * 2;  // of a row: a vector per tap, or two per pair of taps
   for (int c = 0; c < a.y_cols; c += V::width) {
-    typename V::mask inside[kLoads];
+    typename V::inside_mask inside[kLoads];
     int at[kLoads];
 #pragma GCC unroll 4
     for (int l = 0; l < kLoads; ++l) {
@@ -172,7 +170,8 @@ inline void pool_square(const PoolArgs& args) {
 
 template <class V, bool Max>
 inline void pool_any(const PoolArgs& a) {
-  const bool square = a.kh == a.kw && a.row_step == a.col_step && a.row_dilation == 1 && a.col_dilation == 1;
+  const bool square = a.kh == a.kw && a.row_step == a.col_step && a.row_dilation == 1 && a.col_dilation == 1 &&
+                      !V::narrow(a.width);
   if (square && a.kh == 2 && a.row_step == 2) pool_square<V, 2, 2, Max>(a);
   else if (square && a.kh == 3 && a.row_step == 2) pool_square<V, 3, 2, Max>(a);
   else if (square && a.kh == 3 && a.row_step == 1) pool_square<V, 3, 1, Max>(a);

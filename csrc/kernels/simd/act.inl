@@ -119,21 +119,22 @@ __attribute__((noinline)) typename V::reg apply_act(const Activation& act, typen
   return x;
 }
 
-// A tile in memory: rows of `vectors` vectors. The mask, if any, has its bit 0 at the tile's column 0.
+// A tile in memory: rows of `vectors` vectors. The mask, if any, has a bit per column, that of the tile's first is
+// number `col`.
 template <class V>
 __attribute__((noinline)) void apply_act(const Activation& act, float* y, ptrdiff_t stride, int rows, int vectors,
-                                         const uint8_t* mask) {
+                                         const uint8_t* mask, int col) {
   with_act<V>(act, [=](const auto& f) {
     // Locals: what lies in the closure would be loaded again after every store.
     float* row = y;
     const ptrdiff_t step = stride;
-    const int n = vectors;
+    const int n = vectors, from = col;
     const uint8_t* const bits = mask;
     for (int r = rows; r > 0; --r, row += step) {
       for (int v = 0; v < n; ++v) {
         float* p = row + v * V::width;
         const auto value = f(V::load(p));
-        V::store(p, bits ? V::apply_mask(V::load_mask(bits, v * V::width), value) : value);
+        V::store(p, bits ? V::apply_mask(V::load_mask(bits, from + v * V::width), value) : value);
       }
     }
   });

@@ -5,13 +5,19 @@
 
 #include <cstdint>
 
+#include "kernels/simd/broadcast.h"
+#include "kernels/simd/exp.inl"
+
 namespace pyrt {
 namespace {
 
 struct Avx2 {
   using reg = __m256;
   using mask = __m256i;
+  using first_mask = mask;
+  using inside_mask = mask;
   static constexpr int width = 8;
+  static constexpr bool lane_operands = false;  // of a multiply-add
 
   static reg zero() { return _mm256_setzero_ps(); }
   static reg set1(float v) { return _mm256_set1_ps(v); }
@@ -53,21 +59,11 @@ struct Avx2 {
     return _mm256_or_ps(_mm256_andnot_ps(bit, magnitude), _mm256_and_ps(bit, sign));
   }
   static reg round(reg a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  // e^(sign * x) for x in [-104, 104]: 2^n * e^r, |r| <= ln(2)/2, with the minimax polynomial of Cephes' expf.
-  static reg exp(reg x, float sign) {
-    const reg n = round(mul(x, set1(sign * 1.44269504f)));
-    reg r = fma(n, set1(-0.693359375f), mul(x, set1(sign)));
-    r = fma(n, set1(2.12194440e-4f), r);
-    reg p = set1(1.9875691500e-4f);
-    p = fma(p, r, set1(1.3981999507e-3f));
-    p = fma(p, r, set1(8.3334519073e-3f));
-    p = fma(p, r, set1(4.1665795894e-2f));
-    p = fma(p, r, set1(1.6666665459e-1f));
-    p = fma(p, r, set1(5.0000001201e-1f));
-    p = add(fma(p, mul(r, r), r), set1(1.0f));
-    // In two halves, so that neither factor leaves the range of normal numbers.
+  static reg exp(reg x, float sign) { return exp_polynomial<Avx2>(x, sign); }
+  // a * 2^n for whole n, in two halves, so that neither factor leaves the range of normal numbers.
+  static reg scale(reg a, reg n) {
     const __m256i exponent = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(exponent, 1);
-    return mul(mul(p, pow2(half)), pow2(_mm256_sub_epi32(exponent, half)));
+    return mul(mul(a, pow2(half)), pow2(_mm256_sub_epi32(exponent, half)));
   }
   static reg pow2(__m256i n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
@@ -77,8 +73,8 @@ struct Avx2 {
   // a > b ? x : y
   static reg select_gt(reg a, reg b, reg x, reg y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ)); }
 
-  // a where it is NaN, else b.
-  static reg nan_or(reg a, reg b) { return _mm256_blendv_ps(b, a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
+  // The larger, or NaN if one is: max keeps that of its second operand.
+  static reg max_or_nan(reg a, reg b) { return _mm256_blendv_ps(max(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
 
   // Elements 0, 2, 4... of a, then of b.
   static reg even(reg a, reg b) {
@@ -118,6 +114,8 @@ struct Avx2 {
   static mask first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
+  // Rows of which `inside` may not be asked.
+  static constexpr bool narrow(int) { return false; }
   // Lanes i for which 0 <= col + i < width.
   static mask inside(int col, int width) {
     const __m256i at = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(col));

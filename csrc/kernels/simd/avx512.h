@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/simd/broadcast.h"
+
 // GCC 12 warns about the undefined pass-through operands in its own intrinsics (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -16,7 +18,10 @@ namespace {
 struct Avx512 {
   using reg = __m512;
   using mask = __mmask16;
+  using first_mask = mask;
+  using inside_mask = mask;
   static constexpr int width = 16;
+  static constexpr bool lane_operands = false;  // of a multiply-add
 
   static reg zero() { return _mm512_setzero_ps(); }
   static reg set1(float v) { return _mm512_set1_ps(v); }
@@ -83,8 +88,10 @@ struct Avx512 {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x);
   }
 
-  // a where it is NaN, else b.
-  static reg nan_or(reg a, reg b) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), b, a); }
+  // The larger, or NaN if one is: max keeps that of its second operand.
+  static reg max_or_nan(reg a, reg b) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), max(a, b), a);
+  }
 
   // Elements 0, 2, 4... of a, then of b.
   static reg even(reg a, reg b) {
@@ -130,6 +137,8 @@ struct Avx512 {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     return _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(n));
   }
+  // Rows of which `inside` may not be asked.
+  static constexpr bool narrow(int) { return false; }
   // Lanes i for which 0 <= col + i < width.
   static mask inside(int col, int width) {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
