@@ -36,7 +36,8 @@ inline void bcsr_tile(const CsrArgs& a) {
     const int32_t *off = all_off + begin[r], *const row_end = all_off + end[r];
     const float* val = all_values + block * begin[r] + 4 * (four % quads);
     for (; off != row_end; ++off, val += block) {
-      const auto w0 = V::set1(val[0]), w1 = V::set1(val[1]), w2 = V::set1(val[2]), w3 = V::set1(val[3]);
+      const Broadcast<V, 4> weights(val);
+      const auto w0 = weights[0], w1 = weights[1], w2 = weights[2], w3 = weights[3];
       const float* xk = x + *off;
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) {
@@ -91,11 +92,15 @@ inline void bcsr_few_rows(const CsrFewArgs& a) {
         for (int u = 0; u < U; ++u) add(acc[u], i + u);
       }
       for (; i < n; ++i) add(acc[0], i);
+      // A copy: sums whose address leaves the function would be stored in every turn of the loop.
+      typename L::reg sums[NL];
 #pragma GCC unroll 4
-      for (int l = 0; l < NL; ++l)
+      for (int l = 0; l < NL; ++l) {
+        sums[l] = acc[0][l];
 #pragma GCC unroll 8
-        for (int u = 1; u < U; ++u) acc[0][l] = L::add(acc[0][l], acc[u][l]);
-      finish_rows<V, L, NL>({a.epilogue, a.order, a.y, a.y_stride}, block * r, block, c, acc[0]);
+        for (int u = 1; u < U; ++u) sums[l] = L::add(sums[l], acc[u][l]);
+      }
+      finish_rows<V, L, NL>({a.epilogue, a.order, a.y, a.y_stride}, block * r, block, c, sums);
     }
     off += n;
     val += block * n;

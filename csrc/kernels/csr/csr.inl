@@ -94,10 +94,14 @@ inline void for_tiles(CsrArgs a, const Tile& tile) {
   }
 }
 
-// widest: 4, or 6 where there are 32 registers.
+// widest: 4, or 6 or 8 where there are 32 registers.
 template <class V, int widest>
 inline void csr(const CsrArgs& args) {
   for_tiles<V, widest>(args, [](const CsrArgs& a, int vectors) {
+    if constexpr (widest > 6) {
+      if (vectors == 8) return csr_tile<V, 8, 1>(a);
+      if (vectors == 7) return csr_tile<V, 7, 1>(a);
+    }
     if constexpr (widest > 4) {
       if (vectors == 6) return csr_tile<V, 6, 2>(a);
       if (vectors == 5) return csr_tile<V, 5, 2>(a);
@@ -109,13 +113,48 @@ inline void csr(const CsrArgs& args) {
   });
 }
 
+// NV vectors of columns are read and summed whatever their number; the extra ones are not stored.
+template <class V, int NV>
+inline void csr_few(const CsrFewArgs& a) {
+  const int32_t* off = a.off;
+  const float* val = a.val;
+  for (int r = 0; r < a.rows; ++r) {
+    const uint32_t n = a.counts[r];
+    typename V::reg acc[4][NV];
+#pragma GCC unroll 4
+    for (int u = 0; u < 4; ++u)
+#pragma GCC unroll 2
+      for (int v = 0; v < NV; ++v) acc[u][v] = V::zero();
+    const auto add = [&](typename V::reg* sums, uint32_t i) __attribute__((always_inline)) {
+      const auto w = V::set1(val[i]);
+#pragma GCC unroll 2
+      for (int v = 0; v < NV; ++v) sums[v] = V::fma(w, V::load(a.x + off[i] + v * V::width), sums[v]);
+    };
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; ++u) add(acc[u], i + u);
+    }
+    for (; i < n; ++i) add(acc[0], i);
+    const RowStore<V> store(a.epilogue, r, a.y_stride);
+#pragma GCC unroll 2
+    for (int v = 0; v < NV; ++v) {
+      const auto sum = V::add(V::add(acc[0][v], acc[1][v]), V::add(acc[2][v], acc[3][v]));
+      const int c = v * V::width;
+      V::store_first(a.y + r * a.y_stride + c, store.finish_first(sum, c, a.cols - c), a.cols - c);
+    }
+    off += n;
+    val += n;
+  }
+}
+
 template <class V>
 inline void split_rows(const SplitRowsArgs& a) {
   for (int r = 0; r < a.rows; ++r) {
     uint32_t at = a.begin[r];
     while (at < a.end[r]) {
       const int n = a.end[r] - at < V::width ? static_cast<int>(a.end[r] - at) : V::width;
-      const int below = __builtin_popcount(V::below(a.off + at, n, a.bound));
+      const int below = V::count_below(a.off + at, n, a.bound);
       at += static_cast<uint32_t>(below);
       if (below < n) break;
     }

@@ -43,9 +43,10 @@ inline void finish_rows(const RowsOut& to, int first, int rows, int c, typename 
       continue;
     }
     // The masks and residuals of a vector begin at its first column, so all columns up to c take part.
+    const int from = c / V::width * V::width;
     float finished[V::width];
-    V::store(finished, RowStore<V>(e, row[j], to.y_stride).finish_first(V::set1(out[j]), 0, c + 1));
-    y[c] = finished[c];
+    V::store(finished, RowStore<V>(e, row[j], to.y_stride).finish_first(V::set1(out[j]), from, c + 1 - from));
+    y[c] = finished[c - from];
   }
 }
 

@@ -16,15 +16,15 @@ inline void pairs_columns(const PairsArgs& a, int column) {
   for (int u = 0; u < U; ++u)
 #pragma GCC unroll 4
     for (int c = 0; c < NC; ++c)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int l = 0; l < NL; ++l) acc[u][c][l] = V::zero();
   const float *const x = a.x + column * a.x_stride, *val = a.val;
   const ptrdiff_t x_stride = a.x_stride;
   const uint32_t* places = a.places;
   const auto add = [&](typename V::reg(*sums)[NL], int64_t k) __attribute__((always_inline)) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int j = 0; j < 2; ++j)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int l = 0; l < NL; ++l) {
         const auto at = V::places(places[2 * k + j], l);
         const auto w = V::load(val + 32 * k + 16 * j + l * V::width);
@@ -44,7 +44,7 @@ inline void pairs_columns(const PairsArgs& a, int column) {
   for (int c = 0; c < NC; ++c) {
     // A copy: sums whose address leaves the function would be stored in every turn of the loop.
     typename V::reg sums[NL];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int l = 0; l < NL; ++l) {
       sums[l] = acc[0][c][l];
 #pragma GCC unroll 4
@@ -66,10 +66,10 @@ inline void pairs_few(const PairsArgs& a) {
   if (c < a.cols) pairs_columns<V, 1, V::width == 16 ? 4 : 2>(a, c);
 }
 
-// To the entries of CSR: eight entries of eight rows at a time are a square to transpose.
+// To the entries of CSR: as many entries of as many rows as a vector has lanes are a square to transpose.
 template <class V>
 inline void expand_pairs(const ExpandPairsArgs& a) {
-  static_assert(V::width == 8);
+  constexpr int W = V::width;
   const int n = 2 * a.fours;  // entries of a row
   const auto one = [&](int r, int e) {
     const int k = e / 2, j = e % 2;
@@ -78,26 +78,22 @@ inline void expand_pairs(const ExpandPairsArgs& a) {
     a.out[r * n + e] = a.val[32 * k + 16 * j + r];
   };
   int e = 0;
-  for (; e + 8 <= n; e += 8) {
-    for (int half = 0; 8 * half < a.rows; ++half) {
-      typename V::reg values[8], cols[8];
+  for (; e + W <= n; e += W) {
+    for (int r0 = 0; r0 < a.rows; r0 += W) {
+      typename V::reg values[W], cols[W];
 #pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) {
-        values[i] = V::load(a.val + 16 * static_cast<int64_t>(e + i) + 8 * half);
-        const __m256i place = _mm256_and_si256(V::places(a.places[e + i], half), _mm256_set1_epi32(3));
-        cols[i] = _mm256_castsi256_ps(_mm256_add_epi32(place, _mm256_set1_epi32((e + i) / 2 * 4)));
+      for (int i = 0; i < W; ++i) {
+        values[i] = V::load(a.val + 16 * static_cast<int64_t>(e + i) + r0);
+        cols[i] = V::columns(V::places(a.places[e + i], r0 / W), (e + i) / 2 * 4);
       }
       V::transpose(values);
       V::transpose(cols);
-      const int rows = a.rows - 8 * half < 8 ? a.rows - 8 * half : 8;
+      const int rows = a.rows - r0 < W ? a.rows - r0 : W;
 #pragma GCC unroll 8
-      for (int r = 0; r < 8; ++r) {
+      for (int r = 0; r < W; ++r) {
         if (r >= rows) break;
-        const int64_t to = static_cast<int64_t>(8 * half + r) * n + e;
-        __m256i off = _mm256_castps_si256(cols[r]);
-        if (a.table) off = _mm256_i32gather_epi32(a.table, off, 4);
-        else off = _mm256_mullo_epi32(off, _mm256_set1_epi32(a.stride));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(a.off + to), off);
+        const int64_t to = static_cast<int64_t>(r0 + r) * n + e;
+        V::store_offsets(a.off + to, cols[r], a.table, a.stride);
         V::store(a.out + to, values[r]);
       }
     }

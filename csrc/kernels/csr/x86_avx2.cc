@@ -49,30 +49,7 @@ void expand_pairs_f32_8__avx2(const ExpandPairsArgs& a) { expand_pairs<Avx2>(a);
 void split_rows_8__avx2(const SplitRowsArgs& a) { split_rows<Avx2>(a); }
 void pack_rows_f32_8__avx2(const PackRowsArgs& a) { pack_rows<Avx2>(a); }
 
-void csr_f32_few_1x8__avx2(const CsrFewArgs& a) {
-  const int32_t* off = a.off;
-  const float* val = a.val;
-  for (int r = 0; r < a.rows; ++r) {
-    const uint32_t n = a.counts[r];
-    // Eight columns are read and summed whatever their number; the extra ones are not stored.
-    __m256 acc[4];
-#pragma GCC unroll 4
-    for (int u = 0; u < 4; ++u) acc[u] = _mm256_setzero_ps();
-    uint32_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-#pragma GCC unroll 4
-      for (int u = 0; u < 4; ++u) {
-        acc[u] = _mm256_fmadd_ps(_mm256_set1_ps(val[i + u]), _mm256_loadu_ps(a.x + off[i + u]), acc[u]);
-      }
-    }
-    for (; i < n; ++i) acc[0] = _mm256_fmadd_ps(_mm256_set1_ps(val[i]), _mm256_loadu_ps(a.x + off[i]), acc[0]);
-    const __m256 sum = _mm256_add_ps(_mm256_add_ps(acc[0], acc[1]), _mm256_add_ps(acc[2], acc[3]));
-    const RowStore<Avx2> store(a.epilogue, r, a.y_stride);
-    Avx2::store_first(a.y + r * a.y_stride, store.finish_first(sum, 0, a.cols), a.cols);
-    off += n;
-    val += n;
-  }
-}
+void csr_f32_few_1x8__avx2(const CsrFewArgs& a) { csr_few<Avx2, 1>(a); }
 
 // Eight entries at a time. An input is broadcast and meets all eight values; of the j-th product only lane j is of use,
 // so each has sums of its own. That takes a load and a multiply-add per entry where a vector of eight inputs takes a

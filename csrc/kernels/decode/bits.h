@@ -14,6 +14,20 @@ inline uint64_t load64(const uint8_t* p) {
   return v;
 }
 
+// The columns of n more entries of a row, after one in column `col`.
+inline void expand_cols_from(const ExpandColsArgs& a, int32_t col, const uint8_t* deltas, uint32_t n, int32_t* off) {
+  for (uint32_t i = 0; i < n; ++i) {
+    col += 1 + deltas[i];
+    off[i] = a.table ? a.table[col] : col * a.stride;
+  }
+}
+
+// Index i of a stream.
+inline uint64_t index_at(const uint8_t* packed, uint64_t i, int bits) {
+  const uint64_t bit = i * static_cast<uint64_t>(bits);
+  return (load64(packed + bit / 8) >> (bit % 8)) & ((1u << bits) - 1);
+}
+
 // Looks up indices i.. of any book one by one, eight from a word: an unaligned one holds 57 bits from any bit position,
 // enough for eight indices of 7 bits; those of 8 bits are aligned. For books in L1 this beats a gather.
 inline void expand_from(const ExpandIndexArgs& a, int64_t i) {

@@ -170,8 +170,8 @@ inline void pool_square(const PoolArgs& args) {
 
 template <class V, bool Max>
 inline void pool_any(const PoolArgs& a) {
-  const bool square = a.kh == a.kw && a.row_step == a.col_step && a.row_dilation == 1 && a.col_dilation == 1 &&
-                      !V::narrow(a.width);
+  const bool square =
+      a.kh == a.kw && a.row_step == a.col_step && a.row_dilation == 1 && a.col_dilation == 1 && !V::narrow(a.width);
   if (square && a.kh == 2 && a.row_step == 2) pool_square<V, 2, 2, Max>(a);
   else if (square && a.kh == 3 && a.row_step == 2) pool_square<V, 3, 2, Max>(a);
   else if (square && a.kh == 3 && a.row_step == 1) pool_square<V, 3, 1, Max>(a);

@@ -36,9 +36,9 @@ inline void expand_codewords(const ExpandCodewordsArgs& a) {
 }
 
 // One column: a codeword is multiplied where it lies. D: its size, or 0 for any multiple of the width of L; R rows have
-// sums of their own.
-template <class L, int D, int R>
-inline void codeword_rows(const CodewordDotArgs& a, int r0, __m256* sums) {
+// sums of their own, the lanes of vectors V.
+template <class V, class L, int D, int R>
+inline void codeword_rows(const CodewordDotArgs& a, int r0, typename V::reg* sums) {
   typename L::reg acc[R];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) acc[r] = L::zero();
@@ -59,56 +59,39 @@ inline void codeword_rows(const CodewordDotArgs& a, int r0, __m256* sums) {
       }
     }
   }
-#pragma GCC unroll 2
-  for (int h = 0; h < R / 8; ++h) sums[h] = L::sum_each(acc + 8 * h);
-}
-
-template <class L, int D, int R>
-inline void codeword_panel(const CodewordDotArgs& a) {
-  __m256 acc[1][1][2];
-#pragma GCC unroll 2
-  for (int r0 = 0; r0 < kPanel; r0 += R) codeword_rows<L, D, R>(a, r0, acc[0][0] + r0 / 8);
-  const GemmArgs finish{nullptr, nullptr, 0, nullptr, a.y, a.y_stride, a.rows, 1, true, true, a.epilogue};
-  if (a.y_stride == 1 && !a.epilogue.mask) return finish_column<Avx2, 1>(finish, a.col, acc);
-  float sums[1][kPanel];
-#pragma GCC unroll 2
-  for (int h = 0; h < 2; ++h) Avx2::store(sums[0] + 8 * h, acc[0][0][h]);
-  finish_few<Avx2, 1>(finish, a.col, sums);
-}
-
-// Eight floats, and four.
-struct Lane8 : Avx2 {
-  // Element r of the result is the sum of v[r].
-  static __m256 sum_each(const __m256* v) {
-    __m256 t[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) t[i] = v[i];
-    transpose(t);
-    return add(add(add(t[0], t[1]), add(t[2], t[3])), add(add(t[4], t[5]), add(t[6], t[7])));
-  }
-};
-struct Lane4 {
-  using reg = __m128;
-  static constexpr int width = 4;
-  static reg zero() { return _mm_setzero_ps(); }
-  static reg load(const float* p) { return _mm_loadu_ps(p); }
-  static reg fma(reg a, reg b, reg c) { return _mm_fmadd_ps(a, b, c); }
-  static __m256 sum_each(const __m128* v) {
-    __m256 t[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) t[i] = _mm256_set_m128(v[4 + i], v[i]);
-    Avx2::transpose4(t);
-    return _mm256_add_ps(_mm256_add_ps(t[0], t[1]), _mm256_add_ps(t[2], t[3]));
-  }
-};
+  for (int h = 0; h < R / V::width; ++h) sums[h] = L::sum_each(acc + V::width * h);
+}
 
-template <int R>
+template <class V, class L, int D, int R>
+inline void codeword_panel(const CodewordDotArgs& a) {
+  typename V::reg acc[1][1][kPanel / V::width];
+#pragma GCC unroll 2
+  for (int r0 = 0; r0 < kPanel; r0 += R) codeword_rows<V, L, D, R>(a, r0, acc[0][0] + r0 / V::width);
+  const GemmArgs finish{nullptr, nullptr, 0, nullptr, a.y, a.y_stride, a.rows, 1, true, true, a.epilogue};
+  if (a.y_stride == 1 && !a.epilogue.mask) return finish_column<V, 1>(finish, a.col, acc);
+  float sums[1][kPanel];
+#pragma GCC unroll 4
+  for (int h = 0; h < kPanel / V::width; ++h) V::store(sums[0] + V::width * h, acc[0][0][h]);
+  finish_few<V, 1>(finish, a.col, sums);
+}
+
+// L8 and L4 hold eight and four floats of a codeword; where there is nothing as wide as eight, both are the same.
+template <class V, class L8, class L4, int R>
 inline void codeword_dot(const CodewordDotArgs& a) {
-  if (a.d == 8) codeword_panel<Lane8, 8, R>(a);
-  else if (a.d == 4) codeword_panel<Lane4, 4, R>(a);
-  else if (a.d == 16) codeword_panel<Lane8, 16, R>(a);
-  else if (a.d % 8 == 0) codeword_panel<Lane8, 0, R>(a);
-  else codeword_panel<Lane4, 0, R>(a);
+  if (a.d == 8) codeword_panel<V, L8, 8, R>(a);
+  else if (a.d == 4) codeword_panel<V, L4, 4, R>(a);
+  else if (a.d == 16) codeword_panel<V, L8, 16, R>(a);
+  else if (a.d % 8 == 0) codeword_panel<V, L8, 0, R>(a);
+  else codeword_panel<V, L4, 0, R>(a);
+}
+
+template <class V>
+inline void widen_s8(const WidenS8Args& a) {
+  const auto scale = V::set1(a.scale);
+  int64_t i = 0;
+  for (; i + V::width <= a.n; i += V::width) V::store(a.out + i, V::mul(V::load(a.in + i), scale));
+  for (; i < a.n; ++i) a.out[i] = static_cast<float>(a.in[i]) * a.scale;
 }
 
 }  // namespace

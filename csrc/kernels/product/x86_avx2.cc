@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 
 #pragma GCC target("avx2,fma,f16c,bmi2")
-#include "kernels/simd/avx2.h"
+#include "kernels/product/lanes_avx2.h"
 // The templates use the vector type above.
 #include "kernels/product/product.inl"
 
@@ -36,7 +36,7 @@ struct Quads : Avx2 {
 }  // namespace
 
 void expand_codewords_f32_8x4__avx2(const ExpandCodewordsArgs& a) { expand_codewords<Quads>(a); }
-void codeword_dot_f32_8__avx2(const CodewordDotArgs& a) { codeword_dot<8>(a); }
+void codeword_dot_f32_8__avx2(const CodewordDotArgs& a) { codeword_dot<Avx2, Lane8, Lane4, 8>(a); }
 
 // pdep puts each index into a byte of its own.
 void unpack_index_u8_8__avx2(const UnpackIndexArgs& a) {
@@ -48,20 +48,12 @@ void unpack_index_u8_8__avx2(const UnpackIndexArgs& a) {
     const uint64_t bytes = _pdep_u64(load64(a.packed + bit / 8) >> (bit % 8), spread);
     std::memcpy(a.out + i, &bytes, 8);
   }
-  for (; i < a.n; ++i, bit += bits) {
-    a.out[i] = static_cast<uint8_t>((load64(a.packed + bit / 8) >> (bit % 8)) & mask);
+  for (; i < a.n; ++i) {
+    a.out[i] = static_cast<uint8_t>(index_at(a.packed, a.first + static_cast<uint64_t>(i), a.bits));
   }
 }
 
-void widen_s8_8__avx2(const WidenS8Args& a) {
-  const __m256 scale = _mm256_set1_ps(a.scale);
-  int64_t i = 0;
-  for (; i + 8 <= a.n; i += 8) {
-    const __m128i eight = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(a.in + i));
-    _mm256_storeu_ps(a.out + i, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)), scale));
-  }
-  for (; i < a.n; ++i) a.out[i] = static_cast<float>(a.in[i]) * a.scale;
-}
+void widen_s8_8__avx2(const WidenS8Args& a) { widen_s8<Avx2>(a); }
 
 }  // namespace pyrt
 

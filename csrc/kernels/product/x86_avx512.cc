@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
-#include "kernels/simd/avx2.h"
+#include "kernels/product/lanes_avx2.h"
 #include "kernels/simd/avx512.h"
 // The templates use the vector types above.
 #include "kernels/product/product.inl"
@@ -53,7 +53,7 @@ struct Quads : Avx512 {
 
 void expand_codewords_f32_16x4__avx512(const ExpandCodewordsArgs& a) { expand_codewords<Quads>(a); }
 // Codewords are 8 floats or so, but there are registers for the sums of all 16 rows.
-void codeword_dot_f32_16__avx512(const CodewordDotArgs& a) { codeword_dot<16>(a); }
+void codeword_dot_f32_16__avx512(const CodewordDotArgs& a) { codeword_dot<Avx2, Lane8, Lane4, 16>(a); }
 
 }  // namespace pyrt
 

@@ -6,13 +6,13 @@
 namespace pyrt {
 namespace {
 
-// q8: a column is 16 bytes.
+// q8: a column is 16 bytes. load(w, h) is vector h of the rows of a step.
 template <class V>
 struct Bytes {
   static constexpr int columns = 4;  // of a step
   static constexpr int zero = 0;
   using Words = const int8_t*;
-  static Words load(const uint8_t* w) { return reinterpret_cast<const int8_t*>(w); }
+  static Words load(const uint8_t* w, int h) { return reinterpret_cast<const int8_t*>(w + h * V::width); }
   template <int J>
   static typename V::reg field(Words w) {
     return V::load(w + J * kPanel);
@@ -30,8 +30,8 @@ struct Nibbles {
   struct Words {
     typename V::ireg low, high;
   };
-  static Words load(const uint8_t* w) {
-    const auto words = V::iload(w);
+  static Words load(const uint8_t* w, int h) {
+    const auto words = V::iload(w + h * 4 * V::width);
     return {words, V::high_halves(words)};
   }
   template <int J>
@@ -47,12 +47,13 @@ inline void scaled_column(const ScaledArgs& a, const typename Q::Words (&words)[
   constexpr int H = kPanel / V::width;
   if constexpr (J < Q::columns) {
     typename V::reg v[H];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int h = 0; h < H; ++h) v[h] = Q::template field<J>(words[h]);
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
-      const auto xn = V::set1(x[static_cast<ptrdiff_t>(n) * a.product.k + J]);
-#pragma GCC unroll 2
+      const Broadcast<V, 4> xs(x + static_cast<ptrdiff_t>(n) * a.product.k + J / 4 * 4);
+      const auto xn = xs[J % 4];
+#pragma GCC unroll 4
       for (int h = 0; h < H; ++h) acc[J % U][n][h] = V::fma(xn, v[h], acc[J % U][n][h]);
     }
     scaled_column<V, Q, N, U, J + 1>(a, words, x, acc);
@@ -62,7 +63,6 @@ inline void scaled_column(const ScaledArgs& a, const typename Q::Words (&words)[
 template <class V, class Q, class S, int N, int U>
 inline void scaled_tile(const ScaledArgs& a, int c0) {
   constexpr int H = kPanel / V::width;
-  constexpr int kStride = Q::zero ? 4 * V::width : V::width;  // bytes of a vector of rows
   const GemmArgs& p = a.product;
   const auto* w = static_cast<const uint8_t*>(p.w);
   const S* scales = static_cast<const S*>(a.scales);
@@ -71,13 +71,13 @@ inline void scaled_tile(const ScaledArgs& a, int c0) {
   typename V::reg total[1][N][H];
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int h = 0; h < H; ++h) total[0][n][h] = V::zero();
   for (int k = 0, g = 0; k < p.k; ++g, scales += kPanel) {
     typename V::reg acc[U][N][H];
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int h = 0; h < H; ++h) {
         acc[0][n][h] = Q::zero ? V::set1(-sums[n * a.groups + g]) : V::zero();
 #pragma GCC unroll 8
@@ -87,11 +87,11 @@ inline void scaled_tile(const ScaledArgs& a, int c0) {
     for (; k < end; k += Q::columns, w += 64) {
       __builtin_prefetch(w + 64 * 64);  // the hardware does not look past a 4 KB page
       typename Q::Words words[H];
-#pragma GCC unroll 2
-      for (int h = 0; h < H; ++h) words[h] = Q::load(w + h * kStride);
+#pragma GCC unroll 4
+      for (int h = 0; h < H; ++h) words[h] = Q::load(w, h);
       scaled_column<V, Q, N, U, 0>(a, words, x + k, acc);
     }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int h = 0; h < H; ++h) {
       const auto scale = V::load(scales + h * V::width);
 #pragma GCC unroll 8
@@ -109,7 +109,7 @@ inline void scaled_tile(const ScaledArgs& a, int c0) {
   float out[N][kPanel];
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int h = 0; h < H; ++h) V::store(out[n] + h * V::width, total[0][n][h]);
   finish_few<V, N>(p, c0, out);
 }
@@ -126,7 +126,6 @@ inline void widen_column(const typename Q::Words& words, const typename V::reg (
 
 template <class V, class Q, class S>
 inline void widen_scaled(const WidenScaledArgs& a) {
-  constexpr int kStride = Q::zero ? 4 * V::width : V::width;
   const uint8_t* w = a.w;
   float* out = a.out;
   for (int64_t k = a.first, end = a.first + a.n; k < end;) {
@@ -134,7 +133,7 @@ inline void widen_scaled(const WidenScaledArgs& a) {
     const int64_t next = std::min(end, (k / a.group + 1) * a.group);
     const uint8_t* group_w = w;
     float* group_out = out;
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int h = 0; h < kPanel / V::width; ++h) {
       const auto s = V::load(scales + h * V::width), zero = V::mul(s, V::set1(-static_cast<float>(Q::zero)));
       typename V::reg scale[4];
@@ -142,7 +141,7 @@ inline void widen_scaled(const WidenScaledArgs& a) {
       for (int j = 0; j < 4; ++j) scale[j] = V::mul(s, V::set1(Q::factor(j)));
       w = group_w, out = group_out;
       for (int64_t i = k; i < next; i += Q::columns, w += 64, out += Q::columns * kPanel) {
-        widen_column<V, Q, 0>(Q::load(w + h * kStride), scale, zero, out + h * V::width);
+        widen_column<V, Q, 0>(Q::load(w, h), scale, zero, out + h * V::width);
       }
     }
     k = next;

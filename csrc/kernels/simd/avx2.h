@@ -44,6 +44,18 @@ struct Avx2 {
     return _mm256_srlv_epi32(_mm256_set1_epi32(static_cast<int>(word >> 16 * l)), shift);
   }
   static reg pick(reg fours, __m256i place) { return _mm256_permutevar_ps(fours, place); }
+  // The numbers of the columns at these places of the four from `first` on; and where their rows of X start, as in
+  // ExpandColsArgs.
+  static reg columns(__m256i place, int first) {
+    return _mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_and_si256(place, _mm256_set1_epi32(3)), _mm256_set1_epi32(first)));
+  }
+  static void store_offsets(int32_t* to, reg columns, const int32_t* table, int32_t stride) {
+    __m256i off = _mm256_castps_si256(columns);
+    if (table) off = _mm256_i32gather_epi32(table, off, 4);
+    else off = _mm256_mullo_epi32(off, _mm256_set1_epi32(stride));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), off);
+  }
   static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_ps(a, b, c); }
   static reg add(reg a, reg b) { return _mm256_add_ps(a, b); }
   static reg sub(reg a, reg b) { return _mm256_sub_ps(a, b); }
@@ -128,11 +140,11 @@ struct Avx2 {
   static reg load_first(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
   static void store_masked(float* p, reg v, mask m) { _mm256_maskstore_ps(p, m, v); }
   static void store_first(float* p, reg v, int n) { _mm256_maskstore_ps(p, first(n), v); }
-  // A bit for each of the first n <= 8 integers that is below `bound`.
-  static uint32_t below(const int32_t* p, int n, int32_t bound) {
+  // How many of the first n <= 8 integers are below `bound`.
+  static int count_below(const int32_t* p, int n, int32_t bound) {
     const __m256i v = _mm256_maskload_epi32(p, first(n));
     const __m256i less = _mm256_and_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(bound), v), first(n));
-    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(less)));
+    return __builtin_popcount(static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(less))));
   }
 };
 

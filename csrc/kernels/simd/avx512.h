@@ -149,9 +149,10 @@ struct Avx512 {
   static reg load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static void store_masked(float* p, reg v, mask m) { _mm512_mask_storeu_ps(p, m, v); }
   static void store_first(float* p, reg v, int n) { _mm512_mask_storeu_ps(p, first(n), v); }
-  // A bit for each of the first n <= 16 integers that is below `bound`.
-  static uint32_t below(const int32_t* p, int n, int32_t bound) {
-    return _mm512_mask_cmplt_epi32_mask(first(n), _mm512_maskz_loadu_epi32(first(n), p), _mm512_set1_epi32(bound));
+  // How many of the first n <= 16 integers are below `bound`.
+  static int count_below(const int32_t* p, int n, int32_t bound) {
+    const __m512i v = _mm512_maskz_loadu_epi32(first(n), p);
+    return __builtin_popcount(_mm512_mask_cmplt_epi32_mask(first(n), v, _mm512_set1_epi32(bound)));
   }
 };
 

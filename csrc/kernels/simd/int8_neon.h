@@ -1,7 +1,7 @@
-// Four int32 lanes, or 16 bytes: integer arithmetic beside simd/floats_neon.h.
+// Four int32 lanes, or 16 bytes: integer arithmetic beside simd/neon.h.
 #pragma once
 
-#include "kernels/simd/floats_neon.h"
+#include "kernels/simd/neon.h"
 
 namespace pyrt {
 namespace {

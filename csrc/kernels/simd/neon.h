@@ -50,6 +50,33 @@ struct Neon {
   static reg splat(reg four) {
     return vdupq_laneq_f32(four, j);
   }
+  // The same four; the places of vector l of 16 rows, two bits each, as the bytes of the four; and those picked.
+  static reg repeat4(const float* p) { return load(p); }
+  static uint8x16_t places(uint32_t word, int l) {
+    static constexpr uint8_t kByte[16] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
+    static constexpr int8_t kShift[16] = {2, 0, -2, -4, 2, 0, -2, -4, 2, 0, -2, -4, 2, 0, -2, -4};
+    const uint8x16_t bytes = vqtbl1q_u8(vreinterpretq_u8_u32(vdupq_n_u32(word)), vld1q_u8(kByte));
+    const uint8x16_t fours = vandq_u8(vshlq_u8(bytes, vld1q_s8(kShift)), vdupq_n_u8(12));  // of all rows
+    const uint8x16_t rows = vaddq_u8(vld1q_u8(kByte), vdupq_n_u8(static_cast<uint8_t>(4 * l)));
+    return vorrq_u8(vqtbl1q_u8(fours, rows), vreinterpretq_u8_u32(vdupq_n_u32(0x03020100)));
+  }
+  static reg pick(reg four, uint8x16_t place) {
+    return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(four), place));
+  }
+  // The numbers of the columns at these places of the four from `first` on; and where their rows of X start, as in
+  // ExpandColsArgs.
+  static reg columns(uint8x16_t place, int first) {
+    const uint32x4_t four = vaddq_u32(vld1q_u32(kLanes), vdupq_n_u32(static_cast<uint32_t>(first)));
+    return pick(vreinterpretq_f32_u32(four), place);
+  }
+  static void store_offsets(int32_t* to, reg columns, const int32_t* table, int32_t stride) {
+    const int32x4_t col = vreinterpretq_s32_f32(columns);
+    if (!table) return vst1q_s32(to, vmulq_n_s32(col, stride));
+    to[0] = table[vgetq_lane_s32(col, 0)];
+    to[1] = table[vgetq_lane_s32(col, 1)];
+    to[2] = table[vgetq_lane_s32(col, 2)];
+    to[3] = table[vgetq_lane_s32(col, 3)];
+  }
   static reg fma(reg a, reg b, reg c) { return vfmaq_f32(c, a, b); }
   static reg add(reg a, reg b) { return vaddq_f32(a, b); }
   static reg sub(reg a, reg b) { return vsubq_f32(a, b); }
@@ -100,18 +127,15 @@ struct Neon {
     return vtstq_u32(vdupq_n_u32(static_cast<uint32_t>(bits[col / 8]) >> (col % 8)), vld1q_u32(kBits));
   }
   static reg apply_mask(mask m, reg v) { return vreinterpretq_f32_u32(vandq_u32(m, vreinterpretq_u32_f32(v))); }
-  static reg apply_mask(first_mask m, reg v) {
-    return apply_mask(vcgtq_s32(vdupq_n_s32(m.n), vld1q_s32(kLanes)), v);
-  }
+  static reg apply_mask(first_mask m, reg v) { return apply_mask(vcgtq_s32(vdupq_n_s32(m.n), lanes()), v); }
   static first_mask first(int n) { return {n}; }
   // Lanes i for which 0 <= col + i < width, of rows that are not narrow.
   static inside_mask inside(int col, int width) {
     const int at = std::max(std::min(col, width - 4), 0);
-    const int32x4_t from = vaddq_s32(vdupq_n_s32(col), vld1q_s32(kLanes));  // column of each lane
+    const int32x4_t from = vaddq_s32(vdupq_n_s32(col), lanes());  // column of each lane
     const uint32x4_t live = vandq_u32(vcgeq_s32(from, vdupq_n_s32(0)), vcgtq_s32(vdupq_n_s32(width), from));
     const uint32x4_t lane = vreinterpretq_u32_s32(vsubq_s32(from, vdupq_n_s32(at)));
-    const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100), lane, 0x04040404);
-    return {int64_t{at} - col, vreinterpretq_u8_u32(vornq_u32(bytes, live))};
+    return {int64_t{at} - col, vreinterpretq_u8_u32(vornq_u32(bytes_of(lane), live))};
   }
   static reg load_masked(const float* p, first_mask m) { return load_first(p, m.n); }
   static reg load_masked(const float* p, const inside_mask& m) {
@@ -130,6 +154,13 @@ struct Neon {
     if (n == 3) v = vld1q_lane_f32(p + 2, v, 2);
     return v;
   }
+  // How many of the first n <= 4 integers are below `bound`.
+  static int count_below(const int32_t* p, int n, int32_t bound) {
+    int count = 0;
+    if (n == 4) return static_cast<int>(vaddvq_u32(vshrq_n_u32(vcltq_s32(vld1q_s32(p), vdupq_n_s32(bound)), 31)));
+    for (int i = 0; i < n; ++i) count += p[i] < bound;
+    return count;
+  }
   static void store_masked(float* p, reg v, first_mask m) { store_first(p, v, m.n); }
   static void store_first(float* p, reg v, int n) {
     if (n >= 4) return store(p, v);
@@ -139,7 +170,10 @@ struct Neon {
   }
 
  private:
-  static constexpr int32_t kLanes[4] = {0, 1, 2, 3};
+  static constexpr uint32_t kLanes[4] = {0, 1, 2, 3};
+  static int32x4_t lanes() { return vreinterpretq_s32_u32(vld1q_u32(kLanes)); }
+  // The bytes of lane i, of lanes 0..3.
+  static uint32x4_t bytes_of(uint32x4_t i) { return vmlaq_n_u32(vdupq_n_u32(0x03020100), i, 0x04040404); }
 
   static reg pairs1(reg a, reg b) {
     return vreinterpretq_f32_f64(vtrn1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));

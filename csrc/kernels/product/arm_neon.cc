@@ -1,0 +1,49 @@
+#if defined(__aarch64__)
+
+#include "kernels/simd/neon.h"
+// The templates use the vector type above.
+#include "kernels/decode/indices_neon.h"
+#include "kernels/product/product.inl"
+
+namespace pyrt {
+namespace {
+
+struct Quads : Neon {
+  static void expand4(const float* const* row, int i, float* out) {
+#pragma GCC unroll 4
+    for (int r0 = 0; r0 < kPanel; r0 += 4) {
+      reg r[4];
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) r[q] = load(row[r0 + q] + i);
+      transpose4(r);
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) store(out + q * kPanel + r0, r[q]);
+    }
+  }
+  static void expand8(const float* const* row, int i, float* out) {
+    expand4(row, i, out);
+    expand4(row, i + 4, out + 4 * kPanel);
+  }
+  // Element r of the result is the sum of v[r].
+  static reg sum_each(const reg* v) { return vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])); }
+};
+
+}  // namespace
+
+void expand_codewords_f32_4x4__neon(const ExpandCodewordsArgs& a) { expand_codewords<Quads>(a); }
+void codeword_dot_f32_4__neon(const CodewordDotArgs& a) { codeword_dot<Neon, Quads, Quads, 16>(a); }
+
+void unpack_index_u8_8__neon(const UnpackIndexArgs& a) {
+  const Indices indices(a.packed, a.first, a.bits);
+  int64_t i = 0;
+  for (; i + 8 <= a.n; i += 8) vst1_u8(a.out + i, vmovn_u16(indices.at(i)));
+  for (; i < a.n; ++i) {
+    a.out[i] = static_cast<uint8_t>(index_at(a.packed, a.first + static_cast<uint64_t>(i), a.bits));
+  }
+}
+
+void widen_s8_4__neon(const WidenS8Args& a) { widen_s8<Neon>(a); }
+
+}  // namespace pyrt
+
+#endif
