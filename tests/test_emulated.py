@@ -1,4 +1,4 @@
-"""What 64-bit ARM boards run, cross-built and under QEMU: kernels against the oracle of tests/cpp, whole models."""
+"""What 64-bit ARM boards run, cross-built and under QEMU: kernels against their oracle, whole models."""
 
 import shutil
 import subprocess

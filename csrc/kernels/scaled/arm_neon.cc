@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+// GCC would schedule the loads of an unrolled step before its sums, and spill them.
+#pragma GCC optimize("no-schedule-insns")
 #include "kernels/simd/neon.h"
 // The templates use the vector type above.
 #include "kernels/scaled/scaled.inl"
@@ -38,10 +40,13 @@ struct Column {
   static constexpr float factor(int) { return 1.0f; }
 };
 
-// As many columns at a time as the registers hold beside the weights.
+// As many columns at a time as the registers hold beside the weights, and the masks of nibbles.
 template <class Q, class S>
 void scaled(const ScaledArgs& a) {
   int c0 = 0;
+  if constexpr (Q::zero == 0) {
+    for (; a.product.cols - c0 >= 4; c0 += 4) scaled_tile<V, Q, S, 4, 1>(a, c0);
+  }
   for (; a.product.cols - c0 >= 2; c0 += 2) scaled_tile<V, Q, S, 2, 1>(a, c0);
   if (c0 < a.product.cols) scaled_tile<V, Q, S, 1, 2>(a, c0);
 }
@@ -54,7 +59,7 @@ void scaled(const ScaledArgs& a) {
 
 }  // namespace
 
-void gemm_q8_few_16x2__neon(const ScaledArgs& a) { scaled<Column>(a); }
+void gemm_q8_few_16x4__neon(const ScaledArgs& a) { scaled<Column>(a); }
 void gemm_q4_few_16x2__neon(const ScaledArgs& a) { scaled<Nibbles<V>>(a); }
 void widen_q8_4__neon(const WidenScaledArgs& a) { widen_scaled<V, Column>(a); }
 void widen_q4_4__neon(const WidenScaledArgs& a) { widen_scaled<V, Nibbles<V>>(a); }

@@ -42,8 +42,10 @@ struct Nibbles {
 };
 
 template <class V, class Q, int N, int U, int J>
-inline void scaled_column(const ScaledArgs& a, const typename Q::Words (&words)[kPanel / V::width], const float* x,
-                          typename V::reg (&acc)[U][N][kPanel / V::width]) {
+__attribute__((always_inline)) inline void scaled_column(const ScaledArgs& a,
+                                                         const typename Q::Words (&words)[kPanel / V::width],
+                                                         const float* x,
+                                                         typename V::reg (&acc)[U][N][kPanel / V::width]) {
   constexpr int H = kPanel / V::width;
   if constexpr (J < Q::columns) {
     typename V::reg v[H];
