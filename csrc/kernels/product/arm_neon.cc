@@ -1,5 +1,7 @@
 #if defined(__aarch64__)
 
+// GCC would schedule the loads of an unrolled step before its sums, and spill them.
+#pragma GCC optimize("no-schedule-insns")
 #include "kernels/simd/neon.h"
 // The templates use the vector type above.
 #include "kernels/decode/indices_neon.h"
