@@ -489,16 +489,20 @@ struct QuantEpilogue {
   const uint8_t* mask = nullptr;  // a bit per column, 0 = store `zero`; null = all ones
 };
 
-// How many products of a 16-bit lane (two neighbours of a group of four, times any u8) may be summed in 16 bits before
-// they must be widened: what AVX2, which has no exact u8 x s8 product, has to know of a panel's weights.
-enum class Fit : uint8_t { kNone = 0, kOne, kTwo };
+// What AVX2, which has no exact u8 x s8 product, has to know of the weights of a panel, a step of two groups of four to
+// a bit, four rows to a word: whether the two, and whether the four products of every 16-bit lane (two neighbours of a
+// group, times any u8) sum to 16 bits. Bits past the last step are set.
+struct Fit {
+  static constexpr int steps = 64;
+  uint64_t one[4], two[4];
+};
 
 // Y[rows][cols] = W[rows][4k] X[4k][cols] for one panel of s8 weights and u8 activations, four channels to a column.
 struct QGemmArgs {
   const void* w;       // [k][16][4] s8, or of qgemm_u8s4: [ceil(k/2)][16][4] bytes, group 2i low, 2i + 1 high, + 8
   const int32_t* off;  // [k] where group i of X starts, in columns (4 bytes) from x
   int k;
-  Fit fit;
+  const Fit* fits;  // [ceil(k/128)], or null: all bits are set
   const uint8_t* x;
   void* y;  // u8: [ceil(rows/4)] groups of columns of 4; f32: [rows], p of the epilogue, gaps zero
   bool to_f32;
@@ -522,7 +526,7 @@ struct QDepthwiseArgs {
   const int8_t* w;     // [ceil(taps/4)][4 channels][4 taps], 0 past the last tap
   const int32_t* off;  // [taps rounded up to 4] in columns; those past the last tap are any valid ones
   int taps;
-  Fit fit;
+  bool fits;     // two neighbours of a lane, times any u8, sum to 16 bits
   int channels;  // 1..4
   const uint8_t* x;
   uint8_t* y;

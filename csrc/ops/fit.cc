@@ -1,43 +1,69 @@
-// How many u8 x s8 products of a panel fit 16 bits (Fit, kernels/kernels.h), proved from its weights.
+// Where the sums of u8 x s8 products fit 16 bits (`fits`, kernels/kernels.h), proved from the weights.
 #include <algorithm>
+#include <cstring>
 
 #include "ops/weights.h"
 
 namespace pyrt {
 namespace {
 
-// The largest sum of positive and of negative weights that one 16-bit lane meets in `groups` neighbouring groups of
-// four, of which `lanes` lie side by side.
-bool sums_fit(const int8_t* w, int64_t k, int64_t lanes, int64_t groups) {
-  constexpr int kMost = 32767 / 255;  // 128 x 255 fits: u8 is at most 255
-  for (int64_t first = 0; first < k; first += groups) {
-    const int64_t end = std::min(first + groups, k);
-    for (int64_t lane = 0; lane < 2 * lanes; ++lane) {
-      int positive = 0, negative = 0;
-      for (int64_t i = first; i < end; ++i) {
-        for (int64_t j = 0; j < 2; ++j) {
-          const int v = w[(i * lanes * 2 + lane) * 2 + j];
-          (v > 0 ? positive : negative) += v;
-        }
-      }
-      if (positive > kMost || negative < -kMost) return false;
-    }
-  }
-  return true;
-}
+constexpr int kMost = 32767 / 255;  // u8 is at most 255; of negative weights -32768 allows no more
 
-Fit find_fit(const int8_t* w, int64_t k, int64_t lanes) {
-  if (!sums_fit(w, k, lanes, 1)) return Fit::kNone;
-  return sums_fit(w, k, lanes, 2) ? Fit::kTwo : Fit::kOne;
+struct LaneSum {
+  int positive = 0, negative = 0;
+
+  void add(const int8_t* w) {
+    for (int i = 0; i < 2; ++i) (w[i] > 0 ? positive : negative) += w[i];
+  }
+  bool fits() const { return positive <= kMost && negative >= -kMost; }
+};
+
+// Of one step of `groups` (1 or 2) groups of four weights of 16 rows.
+void find_step(const int8_t* w, int64_t groups, int bit, Fit* fit) {
+  for (int lane = 0; lane < 2 * kPanel; ++lane) {  // two to a row
+    LaneSum both;
+    bool one_fits = true;
+    for (int64_t g = 0; g < groups; ++g) {
+      LaneSum one;
+      one.add(w + g * 4 * kPanel + 2 * lane);
+      both.add(w + g * 4 * kPanel + 2 * lane);
+      one_fits = one_fits && one.fits();
+    }
+    const uint64_t clear = ~(uint64_t{1} << bit);
+    if (!one_fits) fit->one[lane / 8] &= clear;
+    if (!both.fits()) fit->two[lane / 8] &= clear;
+  }
 }
 
 }  // namespace
 
 void Weights::find_fits() {
-  const int64_t panels = structure == kPanels ? groups * panels_per_group() : (rows + 3) / 4;
-  if (nibbles) return fits.assign(static_cast<size_t>(panels), Fit::kTwo);  // four of -8..7
-  const int64_t k = (cols + 3) / 4, lanes = structure == kPanels ? 16 : 4;
-  for (int64_t p = 0; p < panels; ++p) fits.push_back(find_fit(int8s + p * k * lanes * 4, k, lanes));
+  if (structure == kPanels) {
+    const int64_t k = cols / 4, panels = groups * panels_per_group();
+    Fit all{};
+    std::memset(&all, 255, sizeof all);
+    fits.assign(static_cast<size_t>(panels * fits_per_panel()), all);
+    for (int64_t p = 0; p < panels; ++p) {
+      Fit* fit = fits.data() + p * fits_per_panel();
+      const int8_t* w = int8s + p * k * 4 * kPanel;
+      for (int64_t g = 0; g < k; g += 2) {
+        const int64_t step = g / 2;
+        find_step(w + g * 4 * kPanel, std::min<int64_t>(2, k - g), static_cast<int>(step % Fit::steps),
+                  fit + step / Fit::steps);
+      }
+    }
+    return;
+  }
+  const int64_t bytes = (cols + 3) / 4 * 16;  // of four rows
+  for (int64_t p = 0; p < (rows + 3) / 4; ++p) {
+    bool all = true;
+    for (int64_t i = 0; i < bytes; i += 2) {
+      LaneSum one;
+      one.add(int8s + p * bytes + i);
+      all = all && one.fits();
+    }
+    row_fits.push_back(all);
+  }
 }
 
 }  // namespace pyrt

@@ -163,11 +163,12 @@ class QMatmulOp : public Op {
         const int8_t* bytes =
             nibbles ? reinterpret_cast<int8_t*>(ctx.thread_scratch(part)) : w_.int8s + panel * w_.cols * kPanel;
         if (nibbles && cols > tail) ctx.kernels->unpack_s4({nibbles, pairs(), const_cast<int8_t*>(bytes)});
+        const Fit* fits = nibbles ? nullptr : w_.fits.data() + panel * w_.fits_per_panel();  // four of -8..7 always do
         const auto product = [&](QGemmFn gemm, const void* w, int64_t c, int64_t n) {
           if (n == 0) return;
-          gemm({w, offsets_.data(), static_cast<int>(k), w_.fits[static_cast<size_t>(panel)],
-                reinterpret_cast<const uint8_t*>(x + c), out->row(plane_of(row)) + c, !out->u8, out->plane,
-                static_cast<int>(panel_rows(panel)), static_cast<int>(n), epilogue(row, c)});
+          gemm({w, offsets_.data(), static_cast<int>(k), fits, reinterpret_cast<const uint8_t*>(x + c),
+                out->row(plane_of(row)) + c, !out->u8, out->plane, static_cast<int>(panel_rows(panel)),
+                static_cast<int>(n), epilogue(row, c)});
         };
         product(ctx.kernels->qgemm_u8, bytes, col, cols - tail);
         if (nibbles) product(ctx.kernels->qgemm_u8s4_few, nibbles, col + cols - tail, tail);
@@ -215,7 +216,7 @@ class QMatmulOp : public Op {
         if (out->mask) out->clear_margins(p, p + 1);
         ctx.kernels->qdepthwise_u8(
             {w_.int8s + p * round_up(taps, 4) * 4, offsets_.data(), static_cast<int>(taps),
-             w_.fits[static_cast<size_t>(p)], static_cast<int>(std::min<int64_t>(4, out->channels - 4 * p)),
+             w_.row_fits[static_cast<size_t>(p)] != 0, static_cast<int>(std::min<int64_t>(4, out->channels - 4 * p)),
              source_->bytes(p * phases), out->bytes(p), static_cast<int>(out->cols), epilogue(4 * p, 0)});
       }
     });

@@ -129,10 +129,11 @@ class QMeanOp : public Op {
   }
 
  private:
+  // In plain variables, which stay in registers; an array would be stored for every column.
   static void add_row(const uint8_t* x, int64_t width, int32_t* sums) {
-    for (int64_t w = 0; w < width; ++w) {
-      for (int i = 0; i < 4; ++i) sums[i] += x[4 * w + i];
-    }
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    for (int64_t w = 0; w < width; ++w) s0 += x[4 * w], s1 += x[4 * w + 1], s2 += x[4 * w + 2], s3 += x[4 * w + 3];
+    sums[0] += s0, sums[1] += s1, sums[2] += s2, sums[3] += s3;
   }
   float scale_;
   int low_, high_;

@@ -33,7 +33,8 @@ struct Weights {
   const uint8_t* nibbles = nullptr;  // s4 values, or null
   const int32_t* ints = nullptr;     // i32 values, or null
   const uint8_t* bits = nullptr;     // signs, or null
-  std::vector<Fit> fits;             // s8 and s4: of each panel, or group of 4 rows
+  std::vector<Fit> fits;             // s8 panels: [panels][ceil(cols/512)]
+  std::vector<uint8_t> row_fits;     // s8 rows: of each four, whether two products fit 16 bits
   const uint8_t* packed = nullptr;   // q8, q4, ternary and binary values, or null
   int packed_bits = 0;               // 8, 4, 2 and 1
   const void* scales = nullptr;      // of these: f32, or of q8 and q4 f16
@@ -65,7 +66,8 @@ struct Weights {
   }
   int64_t scale_groups() const { return (cols + scale_columns - 1) / scale_columns; }
 
-  // Sets `fits` of s8 and s4 values (ops/fit.cc).
+  int64_t fits_per_panel() const { return (cols + 8 * Fit::steps - 1) / (8 * Fit::steps); }
+  // Sets `fits` or `row_fits` of s8 values (ops/fit.cc).
   void find_fits();
 
   // The f32 codewords of a product codebook that is stored in f16 or s8: [book_size][codeword].

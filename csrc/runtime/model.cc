@@ -184,8 +184,8 @@ Status Model::bind_weights() {
           break;
       }
     }
-    if (w.int8s || w.nibbles) w.find_fits();
-    table_bytes_ += w.fits.size();
+    if (w.int8s) w.find_fits();
+    table_bytes_ += w.fits.size() * sizeof(Fit) + w.row_fits.size();
     weights_.push_back(std::move(w));
   }
   return {};

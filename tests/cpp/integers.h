@@ -7,7 +7,6 @@
 
 #include "products.h"
 
-using pyrt::Fit;
 using pyrt::QuantEpilogue;
 
 // s = f32 arithmetic of the page; rounded and clamped without any limit of an integer type.
@@ -90,22 +89,39 @@ class Fours {
   const uint8_t* x_;
 };
 
-// Weights that a Fit promises: of `two` any four that share a lane sum to at most 128.
-inline void fill_integers(Guarded<int8_t>& w, Fit fit, int kind) {
-  const int most = fit == Fit::kNone ? 127 : fit == Fit::kOne ? 64 : 32;
-  for (size_t i = 0; i < w.size(); ++i) {
-    const int v = kind == 0 ? most : kind == 1 ? -most - (fit == Fit::kNone) : rng.between(-most, most);
-    w[i] = static_cast<int8_t>(v);
+// How many products of a lane fit 16 bits: of two any four weights of a lane sum to at most 128. Mixed: block by block.
+enum Exact { kNone, kOne, kTwo, kMixed };
+
+inline int8_t draw_weight(int fit, int kind) {
+  const int most = fit == kNone ? 127 : fit == kOne ? 64 : 32;
+  return static_cast<int8_t>(kind == 0 ? most : kind == 1 ? -most - (fit == kNone) : rng.between(-most, most));
+}
+
+// Panels of k groups of four columns, and what is so known of them.
+inline void fill_panel(Guarded<int8_t>& w, Guarded<pyrt::Fit>& fits, Exact fit, int kind) {
+  for (size_t i = 0; i < fits.size(); ++i) std::memset(&fits[i], 255, sizeof fits[i]);
+  for (size_t step = 0; step < (w.size() + 127) / 128; ++step) {
+    pyrt::Fit& word = fits[step / 64];
+    const uint64_t clear = ~(uint64_t{1} << step % 64);
+    for (size_t quad = 0; quad < 4; ++quad) {
+      const int here = fit == kMixed ? rng.below(3) : fit;
+      if (here < kOne) word.one[quad] &= clear;
+      if (here < kTwo) word.two[quad] &= clear;
+      for (size_t i = 128 * step; i < std::min(w.size(), 128 * step + 128); ++i) {
+        if (i % 64 / 16 == quad) w[i] = draw_weight(here, kind);
+      }
+    }
   }
 }
 
 inline void test_qgemm(pyrt::QGemmFn fn, bool few, bool s4 = false) {
-  const auto run = [&](int rows, int k, int cols, Fit fit, bool to_f32) {
+  const auto run = [&](int rows, int k, int cols, Exact fit, bool to_f32) {
     what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) + " fit " +
            std::to_string(static_cast<int>(fit)) + (to_f32 ? " to f32" : "");
     const int kind = rng.below(6);
     Guarded<int8_t> w(static_cast<size_t>(k * 64));
-    fill_integers(w, fit, kind);
+    Guarded<pyrt::Fit> fits(static_cast<size_t>((k + 127) / 128));
+    fill_panel(w, fits, fit, kind);
     Guarded<uint8_t> packed(s4 ? static_cast<size_t>((k + 1) / 2 * 64) : 0);
     for (size_t i = 0; i < packed.size(); ++i) {
       packed[i] = static_cast<uint8_t>(rng.bits());
@@ -122,7 +138,7 @@ inline void test_qgemm(pyrt::QGemmFn fn, bool few, bool s4 = false) {
     Guarded<float> factors(static_cast<size_t>(cols + 16));
     rng.fill(factors);
     if (to_f32 && rng.coin()) tail.e.columns = factors.data();
-    fn({stored, x.off(), k, fit, x.x(), y.data(), to_f32, stride, rows, cols, tail.e});
+    fn({stored, x.off(), k, s4 ? nullptr : fits.data(), x.x(), y.data(), to_f32, stride, rows, cols, tail.e});
     for (int r = 0; r < rows; ++r) {
       for (int c = 0; c < cols; ++c) {
         int64_t sum = 0;
@@ -149,7 +165,7 @@ inline void test_qgemm(pyrt::QGemmFn fn, bool few, bool s4 = false) {
       }
     }
   };
-  for (Fit fit : {Fit::kNone, Fit::kOne, Fit::kTwo}) {
+  for (Exact fit : {kNone, kOne, kTwo, kMixed}) {
     for (bool to_f32 : {false, true}) {
       for (int rows = 1; rows <= 16; ++rows) {
         for (int k : {0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 64}) run(rows, k, random_columns(few), fit, to_f32);
@@ -178,12 +194,13 @@ inline void test_unpack(pyrt::UnpackFn fn) {
 }
 
 inline void test_qdepthwise(pyrt::QDepthwiseFn fn) {
-  const auto run = [&](int channels, int taps, int cols, Fit fit) {
+  const auto run = [&](int channels, int taps, int cols, Exact fit) {
     what = "channels " + std::to_string(channels) + " taps " + std::to_string(taps) + " cols " + std::to_string(cols) +
            " fit " + std::to_string(static_cast<int>(fit));
     const int rounded = (taps + 3) / 4 * 4;
     Guarded<int8_t> w(static_cast<size_t>(4 * rounded));
-    fill_integers(w, fit, rng.below(6));
+    const int kind = rng.below(6);
+    for (size_t i = 0; i < w.size(); ++i) w[i] = draw_weight(fit, kind);
     for (int r = 0; r < 4; ++r) {
       for (int t = taps; t < rounded; ++t) w[static_cast<size_t>(t / 4 * 16 + 4 * r + t % 4)] = 0;
     }
@@ -191,7 +208,7 @@ inline void test_qdepthwise(pyrt::QDepthwiseFn fn) {
     const int writable = writable_columns(cols <= pyrt::kFewColumns, cols);
     Guarded<uint32_t> y(static_cast<size_t>(writable));
     const IntegerTail tail(channels, cols, writable, true);
-    fn({w.data(), x.off(), taps, fit, channels, x.x(), reinterpret_cast<uint8_t*>(y.data()), cols, tail.e});
+    fn({w.data(), x.off(), taps, fit != kNone, channels, x.x(), reinterpret_cast<uint8_t*>(y.data()), cols, tail.e});
     for (int r = 0; r < channels; ++r) {
       for (int c = 0; c < cols; ++c) {
         int64_t sum = 0;
@@ -202,7 +219,7 @@ inline void test_qdepthwise(pyrt::QDepthwiseFn fn) {
       }
     }
   };
-  for (Fit fit : {Fit::kNone, Fit::kOne}) {
+  for (Exact fit : {kNone, kOne}) {
     for (int channels = 1; channels <= 4; ++channels) {
       for (int taps : {1, 2, 3, 4, 5, 8, 9, 25, 49}) {
         for (bool few : {false, true}) run(channels, taps, random_columns(few), fit);

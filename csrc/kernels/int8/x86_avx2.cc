@@ -17,7 +17,7 @@ namespace {
 
 using V = Int8Avx2;
 
-// vpmaddubsw adds two products in 16 bits and saturates. These three ways never let it: by the panel's Fit.
+// vpmaddubsw adds two products in 16 bits and saturates. These three ways never let it: by the Fit of a step.
 
 // Sums of neighbours in 32 bits. The ones stay in memory: the tile needs all registers.
 alignas(32) constexpr int16_t kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -95,11 +95,66 @@ struct DotWide : DotOfLanes<V> {
   static X column(const uint8_t* x, const int32_t* off) { return bytes(DotOne::column(x, off)); }
 };
 
+// Adds steps of two groups, those of the set bits.
+template <class Dot, int NV>
+inline void add_steps(__m256i (&acc)[4][NV], const uint8_t* x, const int32_t* off, const int8_t* w, uint64_t steps) {
+  for (; steps; steps &= steps - 1) {
+    const auto k = 2 * static_cast<ptrdiff_t>(__builtin_ctzll(steps));
+    __builtin_prefetch(w + 64 * (k + 64));  // the hardware does not look past a 4 KB page
+    add_groups<V, Dot, 4, NV>(acc, x, off + k, w + 64 * k);
+    if (Dot::groups == 1) add_groups<V, Dot, 4, NV>(acc, x, off + k + 1, w + 64 * k + 64);
+  }
+}
+
+// Every step by the cheapest way that its weights allow. The order of an exact sum is free: so the steps of one way
+// come after the other, without a branch from step to step.
+template <int NV>
+inline void fit_tile(const QGemmArgs& a, int r0, int c0) {
+  __m256i acc[4][NV];
+  start_tile<V, 4, NV>(a, acc, r0);
+  const int8_t* w = static_cast<const int8_t*>(a.w) + 4 * r0;
+  const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
+  const int32_t* off = a.off;
+  const Fit* fit = a.fits;
+  for (int steps = a.k / 2; steps > 0; steps -= Fit::steps, off += 2 * Fit::steps, w += 128 * Fit::steps, ++fit) {
+    const uint64_t all = _bzhi_u64(~uint64_t{0}, static_cast<unsigned>(std::min(steps, Fit::steps)));
+    const uint64_t two = fit->two[r0 / 4] & all, one = fit->one[r0 / 4] & all;
+    add_steps<DotTwo, NV>(acc, x, off, w, two);
+    add_steps<DotOne, NV>(acc, x, off, w, one & ~two);
+    add_steps<DotWide, NV>(acc, x, off, w, all & ~one);
+  }
+  if (a.k % 2 != 0) {
+    off = a.off + a.k - 1;
+    w = static_cast<const int8_t*>(a.w) + 64 * static_cast<ptrdiff_t>(a.k - 1) + 4 * r0;
+    add_groups<V, DotWide, 4, NV>(acc, x, off, w);
+  }
+  store_tile<V, 4, NV>(a, acc, r0, c0);
+}
+
+// What all of a panel allows.
+bool all_fit(const QGemmArgs& a, bool two) {
+  for (int i = 0; a.fits && i < (a.k + 2 * Fit::steps - 1) / (2 * Fit::steps); ++i) {
+    const Fit& f = a.fits[i];
+    const uint64_t* bits = two ? f.two : f.one;
+    if ((bits[0] & bits[1] & bits[2] & bits[3]) != ~uint64_t{0}) return false;
+  }
+  return true;
+}
+
 template <class Dot>
 void qgemm(const QGemmArgs& a) {
   int c0 = 0;
   for (; c0 + 8 < a.cols; c0 += 16) qgemm_column<V, Dot, 4, 2>(a, c0);
   for (; c0 < a.cols; c0 += 8) qgemm_column<V, Dot, 4, 1>(a, c0);
+}
+
+void qgemm_fit(const QGemmArgs& a) {
+  for (int c0 = 0; c0 < a.cols; c0 += 16) {
+    for (int r0 = 0; r0 < a.rows; r0 += 4) {
+      if (a.cols - c0 > 8) fit_tile<2>(a, r0, c0);
+      else fit_tile<1>(a, r0, c0);
+    }
+  }
 }
 
 // As many columns at a time as the registers hold beside the weights.
@@ -113,21 +168,22 @@ void qgemm_few(const QGemmArgs& a) {
 }  // namespace
 
 void qgemm_u8_4x16__avx2(const QGemmArgs& a) {
-  if (a.fit == Fit::kTwo) qgemm<DotTwo>(a);
-  else if (a.fit == Fit::kOne) qgemm<DotOne>(a);
-  else qgemm<DotWide>(a);
+  constexpr int kShort = 16;  // steps of a sum that is too short to be worth sorting
+  if (all_fit(a, true)) qgemm<DotTwo>(a);
+  else if (a.k < 2 * kShort && all_fit(a, false)) qgemm<DotOne>(a);
+  else qgemm_fit(a);
 }
 void qgemm_u8_few_16x2__avx2(const QGemmArgs& a) {
-  if (a.fit == Fit::kTwo) qgemm_few<DotTwo>(a);
-  else if (a.fit == Fit::kOne) qgemm_few<DotOne>(a);
+  if (all_fit(a, true)) qgemm_few<DotTwo>(a);
+  else if (all_fit(a, false)) qgemm_few<DotOne>(a);
   else qgemm_few<DotWide>(a);
 }
 void qgemm_u8s4_few_16x2__avx2(const QGemmArgs& a) { qgemm_few<DotNibbles>(a); }
 void unpack_s4_64__avx2(const UnpackArgs& a) { unpack_nibbles<V>(a); }
 void qdepthwise_u8_4x8__avx2(const QDepthwiseArgs& a) {
   if (a.cols <= kFewColumns) qdepthwise_u8__ref(a);
-  else if (a.fit == Fit::kNone) qdepthwise<V, DotWide>(a);
-  else qdepthwise<V, DotOne>(a);
+  else if (a.fits) qdepthwise<V, DotOne>(a);
+  else qdepthwise<V, DotWide>(a);
 }
 void quantize_u8_4x8__avx2(const QuantizeArgs& a) { quantize<V>(a); }
 void dequantize_u8_4x8__avx2(const DequantizeArgs& a) { dequantize<V>(a); }
