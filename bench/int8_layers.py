@@ -1,13 +1,13 @@
-"""Every layer of whole nets in integers next to the same layer in fp32, both ours, and the sizes of their files.
+"""Every layer of whole nets in integers next to the same layer in fp32, both ours, and the sizes of files.
 
     python bench/int8_layers.py                             # exit status 1 if a layer is slower in integers
     PYRUNTIME_ISA=avx2 python bench/int8_layers.py --nets MobileNetV2
 
-One thread, batch 1; the two files take turns, a time is the least of all runs in ms. Shown are the layers that gain
-least; "x" is fp32 over int8. A layer counts as slower below 0.95, for times of a few microseconds differ by as
-much from run to run. "conversions" are the ops that only integer nets have: quantize and dequantize. Sizes: of
-the fp32 file over those with 8 and 4 bits a weight, biases and multipliers included; random weights, so
-that there is nothing else to gain.
+One thread, batch 1; the two files take turns, a time is the least of all runs in ms. Shown are the layers
+that gain least; "x" is fp32 over int8. A layer counts as slower below 0.95, for times of a few microseconds
+differ by as much from run to run. "conversions" are the ops that only integer nets have: quantize and
+dequantize. Sizes: of the fp32 file over those with 8 and 4 bits a weight, biases and multipliers included;
+random weights, so that there is nothing else to gain.
 """
 
 # ruff: noqa: E402
