@@ -160,7 +160,8 @@ def test_tied_tables_stay_compressed(form: str, prefer: Any, tmp_path: Path) -> 
             np.testing.assert_allclose(found, module(ids), rtol=0, atol=1e-4)
 
 
-def test_minilm(tmp_path: Path) -> None:
+def test_minilm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1])
     from examples import minilm
 
     try:
