@@ -159,7 +159,7 @@ NETS: dict[str, tuple[Callable[[nn.Module], None], Prefer]] = {
     "int8": (int8, "auto"),
     "80 % zeros": (pruned, "auto"),
     "4-bit codebook, Huffman": (codebook, "size"),
-    "product codebook": (product, "auto"),
+    "product codebook": (product, "size"),
 }
 
 
