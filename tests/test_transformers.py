@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import converters
 import pyruntime
+from pyruntime.measure import peak_memory
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -115,6 +116,16 @@ def test_a_table_tied_to_the_output_layer_is_stored_once(name: str, tmp_path: Pa
     sizes.append(converters.convert(module, sentences(1, 9, 60), path, progress=False).file_bytes)
     assert sizes[1] - sizes[0] >= 4 * 60 * 32
     assert shared_tables(path) == []
+
+
+def test_memory_is_measured_of_models_with_integer_inputs(tmp_path: Path) -> None:
+    module = Hidden(small("Bert", "sdpa"))
+    converters.convert(module, sentences(1, 9, 60), tmp_path / "net.pyrt", progress=False)
+    memory = peak_memory(tmp_path / "net.pyrt", threads=1, batch=2, length=7)
+    if memory is None:
+        pytest.skip("no /proc")
+    assert memory.outputs == 4 * 2 * 7 * 32
+    assert abs(memory.difference) < 4_000_000
 
 
 class TiedTable(nn.Module):
