@@ -36,6 +36,7 @@ MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
 MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
 MIN_ORDERED = 0.9  # blocks of neighbours that are fuller need no other order of the rows
 MIN_FULL = 0.4  # of a block of four rows that is worth storing whole: two of four, mostly
+MARGIN = 0.92  # of the dense time, that another structure may take: estimates are off by as much
 SLACK = 1.25  # how much slower than the fastest encoding `auto` may be for fewer bytes
 
 
@@ -71,7 +72,8 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     """Encodes `weight` in the best of all ways that suit it.
 
     size: fewest bytes. speed: least time by the cost table. auto: fewest bytes among those that take
-    at most 1.25 times the least time and no more than the dense f32 layout.
+    at most 1.25 times the least time and no more than the dense f32 layout, of which another structure must
+    save a part.
     """
     if weight.role in INTEGER_ROLES:
         nonzero = int(np.count_nonzero(weight.matrix))
@@ -100,8 +102,12 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
         tried = [ways[int(np.argmin(times))]]
         why = "least time"
     else:
-        limit = min(times[0], SLACK * min(times))
-        tried = [way for way, time in zip(ways, times, strict=True) if time <= limit]
+        limit, structure = min(times[0], SLACK * min(times)), dense.kind.split("+")[0]
+        tried = [
+            way
+            for way, time in zip(ways, times, strict=True)
+            if time <= limit and (way.kind.startswith(structure) or time <= MARGIN * times[0])
+        ]
         why = f"fewest bytes within {SLACK:g}x of the least time"
     encoded = _smallest(tried)
     time_ns = estimate_ns(encoded.kind, encoded.stored, weight)
