@@ -122,7 +122,7 @@ class _Pass(TwinPass[Value]):
 
     def _product(self, op: Op) -> bool:
         weight, x = op.weights[0], self.twins.get(op.inputs[0])
-        if x is None or weight.grid is None or op.act.name not in ("none", "clamp"):
+        if x is None or weight.grid is None:
             return False
         depthwise = weight.role == "depthwise"
         rows, channels = weight.grid.integers.shape[0], op.inputs[0].shape[op.layout or 1]
@@ -132,8 +132,10 @@ class _Pass(TwinPass[Value]):
         if not depthwise and weight.groups > 1 and (per_group % 4 or int(channels) // weight.groups % 4):
             return False
         sink = self._sink(op.output)
+        if sink and op.act.name not in ("none", "clamp"):
+            return False
         residual = [self.twins.get(v) for v in op.inputs[1:]]
-        if (sink is None and (residual or op.act != NONE or depthwise)) or None in residual:
+        if (sink is None and (residual or depthwise)) or None in residual:
             return False
         assert x.quant is not None
         product = _Product(op, x.quant, sink[0].scale if sink else 1.0)
@@ -153,11 +155,12 @@ class _Pass(TwinPass[Value]):
         if sink:
             self._emit(op, kind, inputs, sink[0], attrs, sink[1])
         else:
-            self.ops.append(
-                Op(kind, inputs, op.output, attrs, layout=op.layout, name=op.name, source=op.source)
-            )
+            y = op.output if op.act == NONE else Value(op.output.shape, op.output.example)
+            self.ops.append(Op(kind, inputs, y, attrs, layout=op.layout, name=op.name, source=op.source))
             self.made.add(op.output)
         self.ops[-1].weights = product.weights(op, taps)
+        if sink is None and op.act != NONE:  # a float result is activated in float
+            self.ops.append(Op("unary", [y], op.output, act=op.act, name=f"{op.name}.act", source=op.source))
         return True
 
     def _add(self, op: Op) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 import converters
 import pyruntime
-from converters.compress import half, prune
+from converters.compress import half, prune, quantize
 
 
 def net() -> nn.Sequential:
@@ -53,3 +53,14 @@ def test_weights_beyond_the_range_are_refused() -> None:
         module[4].weight[0, 0] = 1e6
     with pytest.raises(ValueError, match=r"layer '4'.*65504"):
         half(module)
+
+
+def test_layers_that_integers_leave_in_float_may_be_halves(tmp_path: Path) -> None:
+    module, x = net().eval(), torch.randn(3, 3, 8, 8)
+    integers = quantize(module, [x], skip=["4"], progress=False)
+    half(integers, layers=["4"])
+    converters.convert(integers, x, tmp_path / "mixed.pyrt", progress=False)
+    with pyruntime.load(tmp_path / "mixed.pyrt") as model, torch.no_grad():
+        encodings = {layer.name: layer.encoding for layer in model.profile(x.numpy()).layers}
+        assert (encodings["0"], encodings["4"]) == ("dense+s8", "dense+f16")
+        np.testing.assert_allclose(model.infer(x.numpy()), integers(x).numpy(), atol=1e-5)
