@@ -1,7 +1,7 @@
 """Inner loops of the kernels, as objdump sees them.
 
 python tests/disassembly.py build/aarch64/libpyruntime.so prints, for each NEON kernel, the one with the most
-multiply-adds (`make emulated` builds the library).
+products (`make emulated` builds the library).
 """
 
 import re
@@ -106,12 +106,15 @@ def reached(kernel: str, functions: dict[str, Function]) -> set[str]:
     return names
 
 
+PRODUCTS = ("fmla", "smull", "smlal", "sdot", "cnt")
+
+
 def main() -> None:
     functions = disassemble(ARM, Path(sys.argv[1]))
     kernels = sorted(
         m[1] for name in functions if (m := re.fullmatch(r"_ZN4pyrt\d+(\w+__neon\w*?)E\w+", name))
     )
-    print(f"{'kernel':32} instructions  multiply-adds  loads  spills")
+    print(f"{'kernel':32} instructions       products  loads  spills")
     for kernel in kernels:
         loops = [
             (loop, functions[name])
@@ -119,7 +122,7 @@ def main() -> None:
             for loop in functions[name].inner_loops()
         ]
         counted = [
-            (sum(text.startswith("fmla") for text in loop), loop, function) for loop, function in loops
+            (sum(text.startswith(PRODUCTS) for text in loop), loop, function) for loop, function in loops
         ]
         count, loop, function = max(counted, key=lambda c: (c[0], -len(c[1])), default=(0, [], None))
         if count and function:
