@@ -265,6 +265,27 @@ def test_lfc(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 # --- training ---
 
 
+class InputScale(nn.Module):
+    """A block of XNOR-Net with K, the mean size of the input under the kernel at each position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.conv = norm(64), conv(64, 40, padding=1, sign=Sign())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        return self.conv(x) * F.avg_pool2d(x.abs().mean(1, keepdim=True), 3, 1, 1)
+
+
+def test_input_scale_of_xnor_nets(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, x = InputScale().eval(), torch.randn(2, 64, 9, 7)
+    file = convert(module, x, tmp_path / "net.pyrt")
+    assert "bconv2d" in {op.kind for op in file.ops}
+    with pyruntime.load(tmp_path / "net.pyrt") as model:
+        np.testing.assert_allclose(model.infer(x.numpy()), module(x).detach(), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("estimator", ["clip", "approx", "identity"])
 def test_gradients_of_signs(estimator: Any) -> None:
     x = torch.tensor([-1.5, -0.75, -0.0, 0.25, 1.0, 2.0], requires_grad=True)

@@ -48,6 +48,27 @@ inline void make_tables(const float* x, int k, bool signs, float* tables) {
   }
 }
 
+template <class V, int N>
+inline void finish_panel(const TernaryArgs& a, int panel, int c0,
+                         const typename V::reg (&sums)[1][N][kPanel / V::width]) {
+  GemmArgs y = a.product;
+  const int row = panel * kPanel;
+  y.y += row * y.y_stride;
+  y.rows = std::min(kPanel, y.rows - row);
+  if (y.epilogue.scale) y.epilogue.scale += row;
+  if (y.epilogue.bias) y.epilogue.bias += row;
+  if (y.epilogue.residual) y.epilogue.residual += row * y.y_stride;
+  if constexpr (N == 1) {
+    if (y.y_stride == 1 && !y.epilogue.mask) return finish_column<V, 1>(y, c0, sums);
+  }
+  float out[N][kPanel];
+#pragma GCC unroll 4
+  for (int n = 0; n < N; ++n)
+#pragma GCC unroll 2
+    for (int h = 0; h < kPanel / V::width; ++h) V::store(out[n] + h * V::width, sums[0][n][h]);
+  finish_few<V, N>(y, c0, out);
+}
+
 // R panels of P planes times N columns.
 template <class V, int P, int N, int R>
 inline void ternary_tile(const TernaryArgs& a, int panel, int c0) {
@@ -57,77 +78,49 @@ inline void ternary_tile(const TernaryArgs& a, int panel, int c0) {
   const ptrdiff_t column = static_cast<ptrdiff_t>(words) * kTables<V> * V::width;  // floats of the tables of one
   const auto* w = static_cast<const uint32_t*>(a.product.w) + panel * panel_words;
   const float* tables = a.tables + c0 * column;
-  typename V::reg acc[R][N][P][H];
+  // Vector s is part s % H of plane s / H % P of panel s / H / P.
+  constexpr int S = R * P * H;
+  const auto place = [&](int s) { return s / H / P * panel_words + s / H % P * kPanel + s % H * V::width; };
+  typename V::reg acc[N][S];
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int n = 0; n < N; ++n)
-#pragma GCC unroll 2
-      for (int p = 0; p < P; ++p)
-#pragma GCC unroll 2
-        for (int h = 0; h < H; ++h) acc[r][n][p][h] = V::zero();
+  for (int n = 0; n < N; ++n)
+#pragma GCC unroll 8
+    for (int s = 0; s < S; ++s) acc[n][s] = V::zero();
   for (int i = 0; i < words; ++i, w += P * kPanel) {
-    typename V::ireg index[R][P][H];
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      __builtin_prefetch(w + r * panel_words + 16 * P * kPanel);
-      if (P == 2) __builtin_prefetch(w + r * panel_words + 17 * P * kPanel - kPanel);
-#pragma GCC unroll 2
-      for (int p = 0; p < P; ++p)
-#pragma GCC unroll 2
-        for (int h = 0; h < H; ++h) index[r][p][h] = V::iload(w + r * panel_words + p * kPanel + h * V::width);
+    typename V::ireg index[S];
+#pragma GCC unroll 8
+    for (int s = 0; s < S; ++s) {
+      if (s % H == 0) __builtin_prefetch(w + place(s) + 16 * P * kPanel);
+      index[s] = V::iload(w + place(s));
     }
-#pragma GCC unroll 16
+// Unrolled, this loop would keep the sums on the stack.
+#pragma GCC unroll 1
     for (int t = 0; t < kTables<V>; ++t, tables += V::width) {
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) {
         const auto table = V::load(tables + n * column);
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-          for (int p = 0; p < P; ++p)
-#pragma GCC unroll 2
-            for (int h = 0; h < H; ++h) acc[r][n][p][h] = V::add(acc[r][n][p][h], V::lookup(table, index[r][p][h]));
+#pragma GCC unroll 8
+        for (int s = 0; s < S; ++s) acc[n][s] = V::add(acc[n][s], V::lookup(table, index[s]));
       }
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-        for (int p = 0; p < P; ++p)
-#pragma GCC unroll 2
-          for (int h = 0; h < H; ++h) index[r][p][h] = V::template shift_right<kElements<V>>(index[r][p][h]);
+#pragma GCC unroll 8
+      for (int s = 0; s < S; ++s) index[s] = V::template shift_right<kElements<V>>(index[s]);
     }
   }
+  // In memory from here on; in the loop above they must not be.
+  typename V::reg sums[R][1][N][H];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
     const float* scales = a.scales + (panel + r) * P * kPanel;
-    GemmArgs y = a.product;
-    const int row = (panel + r) * kPanel;
-    y.y += row * y.y_stride;
-    y.rows = std::min(kPanel, y.rows - row);
-    if (y.epilogue.scale) y.epilogue.scale += row;
-    if (y.epilogue.bias) y.epilogue.bias += row;
-    if (y.epilogue.residual) y.epilogue.residual += row * y.y_stride;
-    typename V::reg sum[1][N][H];
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n)
 #pragma GCC unroll 2
       for (int h = 0; h < H; ++h) {
-        sum[0][n][h] = V::mul(acc[r][n][0][h], V::load(scales + h * V::width));
-        if (P == 2) sum[0][n][h] = V::fma(acc[r][n][P - 1][h], V::load(scales + kPanel + h * V::width), sum[0][n][h]);
+        auto sum = V::mul(acc[n][r * P * H + h], V::load(scales + h * V::width));
+        if (P == 2) sum = V::fma(acc[n][(r * P + P - 1) * H + h], V::load(scales + kPanel + h * V::width), sum);
+        sums[r][0][n][h] = sum;
       }
-    if constexpr (N == 1) {
-      if (y.y_stride == 1 && !y.epilogue.mask) {
-        finish_column<V, 1>(y, c0, sum);
-        continue;
-      }
-    }
-    float out[N][kPanel];
-#pragma GCC unroll 4
-    for (int n = 0; n < N; ++n)
-#pragma GCC unroll 2
-      for (int h = 0; h < H; ++h) V::store(out[n] + h * V::width, sum[0][n][h]);
-    finish_few<V, N>(y, c0, out);
   }
+  for (int r = 0; r < R; ++r) finish_panel<V, N>(a, panel + r, c0, sums[r]);
 }
 
 // R panels at a time, as many as the registers hold the sums of.
