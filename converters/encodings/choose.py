@@ -31,7 +31,16 @@ Prefer = Literal["size", "speed", "auto"]
 WITH_ROWS = ("panels+f32", "panels+f16", "panels+codebook", "panels+product")  # that one by one can be read
 INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector", "bits")
 # of a value; a Huffman code has a bit at least
-LEAST_BYTES = {"f32": 4, "f16": 2, "q8": 1, "q4": 0.5, "codebook": 1 / 8, "product": 0}
+LEAST_BYTES = {
+    "f32": 4,
+    "f16": 2,
+    "q8": 1,
+    "q4": 0.5,
+    "ternary": 1 / 4,
+    "binary": 1 / 8,
+    "codebook": 1 / 8,
+    "product": 0,
+}
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
 MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
 MIN_ORDERED = 0.9  # blocks of neighbours that are fuller need no other order of the rows
