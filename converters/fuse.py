@@ -68,7 +68,11 @@ def _affine_into_producer(graph: Graph, producer: Op, op: Op) -> bool:
     weight, scales = producer.weights[0], producer.weights[2:]
     if not np.array_equal(scale, np.ones_like(scale)):
         users = sum(weight in other.weights for other in graph.ops)
-        if users > 1 or weight.grid is not None or choose.scaling_spoils(weight.matrix.astype(np.float32)):
+        if (
+            users > 1
+            or weight.grid is not None
+            or choose.scaling_spoils(weight.matrix.astype(np.float32), scale)
+        ):
             # Scaled rows would not share their values any more: the scale is applied to the sums.
             rows = producer.weights[2].matrix * scale if len(producer.weights) > 2 else scale
             scales = [Weight(op.weights[0].name, rows, "vector")]

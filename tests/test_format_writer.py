@@ -121,12 +121,12 @@ def test_long_gaps_are_bridged_by_fillers(bits: int, use_huffman: bool) -> None:
 
 def test_rows_in_blocks_of_four_are_found() -> None:
     random = np.random.default_rng(0)
-    matrix = random.standard_normal((32, 100)).astype(np.float32)
-    matrix *= np.repeat(random.random((8, 100)) < 0.1, 4, 0)
+    matrix = random.standard_normal((512, 100)).astype(np.float32)
+    matrix *= np.repeat(random.random((128, 100)) < 0.1, 4, 0)
     choice = choose(Weight("w", matrix, "matrix", columns=64), "speed")
     assert choice.encoded.encoding == "bcsr8+f32"
     assert serialize(choice.encoded)[10] == 1  # minor version
-    matrix = random.standard_normal((32, 100)).astype(np.float32) * (random.random((32, 100)) < 0.1)
+    matrix = random.standard_normal((512, 100)).astype(np.float32) * (random.random((512, 100)) < 0.1)
     choice = choose(Weight("w", matrix, "matrix", columns=64), "speed")
     assert choice.encoded.structure == "csr"
     assert serialize(choice.encoded)[10] == 0
@@ -135,8 +135,8 @@ def test_rows_in_blocks_of_four_are_found() -> None:
 @pytest.mark.parametrize(("block", "structure"), [(8, "b8csr8+f32"), (16, "b16csr8+f32")])
 def test_larger_blocks_are_found_in_any_order_of_the_rows(block: int, structure: str) -> None:
     random = np.random.default_rng(0)
-    matrix = random.standard_normal((128, 100)).astype(np.float32)
-    matrix *= np.repeat(random.random((128 // block, 100)) < 0.1, block, 0)
+    matrix = random.standard_normal((1024, 100)).astype(np.float32)
+    matrix *= np.repeat(random.random((1024 // block, 100)) < 0.1, block, 0)
     for moved in (False, True):
         if moved:
             matrix = np.concatenate([random.permutation(half) for half in np.split(matrix, 2)])

@@ -26,7 +26,7 @@ def net() -> nn.Sequential:
 def convert(module: nn.Module, path: Path) -> set[str]:
     """The encodings of the weights in a file that gives what the module gives."""
     x = torch.randn(2, 300)
-    report = converters.convert(module.eval(), (x,), path, progress=False)
+    report = converters.convert(module.eval(), (x,), path, prefer="speed", progress=False)
     with pyruntime.load(path) as model:
         wanted = module(x).detach().numpy()
         np.testing.assert_allclose(model.infer(x.numpy()), wanted, atol=1e-5 * np.abs(wanted).max())

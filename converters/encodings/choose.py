@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from converters.encodings import (
     bcsr,
@@ -60,14 +61,14 @@ class Choice:
     why: str
 
 
-def scaling_spoils(matrix: Matrix) -> bool:
-    """Whether multiplying the rows of f32 [M, K] would cost a compact encoding.
+def scaling_spoils(matrix: Matrix, scale: npt.NDArray[np.float64]) -> bool:
+    """Whether multiplying the rows of f32 [M, K] by scale [M, 1] would cost a compact encoding.
 
     So it is where the non-zeros share so few values that a book and indices are worth having, are all f16, or
-    lie on grids. Rows of two or three values remain that.
+    lie on grids. Rows of two or three values remain that, except if scaled by 0, which takes their signs.
     """
     if ternary.find(matrix) is not None:
-        return False
+        return not bool(scale.all())
     book = codebook.distinct(matrix)
     if book is None:
         others = scaled.find(matrix) is not None or product.find(matrix) is not None

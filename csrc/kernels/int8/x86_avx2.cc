@@ -95,14 +95,16 @@ struct DotWide : DotOfLanes<V> {
   static X column(const uint8_t* x, const int32_t* off) { return bytes(DotOne::column(x, off)); }
 };
 
-// Adds steps of two groups, those of the set bits.
+// Adds steps of two groups, those of the set bits. First groups and second groups have loops of their own if they are not
+// added together: both in one would spill sums.
 template <class Dot, int NV>
 inline void add_steps(__m256i (&acc)[4][NV], const uint8_t* x, const int32_t* off, const int8_t* w, uint64_t steps) {
-  for (; steps; steps &= steps - 1) {
-    const auto k = 2 * static_cast<ptrdiff_t>(__builtin_ctzll(steps));
-    __builtin_prefetch(w + 64 * (k + 64));  // the hardware does not look past a 4 KB page
-    add_groups<V, Dot, 4, NV>(acc, x, off + k, w + 64 * k);
-    if (Dot::groups == 1) add_groups<V, Dot, 4, NV>(acc, x, off + k + 1, w + 64 * k + 64);
+  for (int group = 0; group < 2; group += Dot::groups) {
+    for (uint64_t rest = steps; rest; rest &= rest - 1) {
+      const auto k = 2 * static_cast<ptrdiff_t>(__builtin_ctzll(rest)) + group;
+      __builtin_prefetch(w + 64 * (k + 64));  // the hardware does not look past a 4 KB page
+      add_groups<V, Dot, 4, NV>(acc, x, off + k, w + 64 * k);
+    }
   }
 }
 
