@@ -95,8 +95,8 @@ struct DotWide : DotOfLanes<V> {
   static X column(const uint8_t* x, const int32_t* off) { return bytes(DotOne::column(x, off)); }
 };
 
-// Adds steps of two groups, those of the set bits. First groups and second groups have loops of their own if they are not
-// added together: both in one would spill sums.
+// Adds steps of two groups, those of the set bits. First groups and second groups have loops of their own if they are
+// not added together: both in one would spill sums.
 template <class Dot, int NV>
 inline void add_steps(__m256i (&acc)[4][NV], const uint8_t* x, const int32_t* off, const int8_t* w, uint64_t steps) {
   for (int group = 0; group < 2; group += Dot::groups) {
