@@ -44,11 +44,12 @@ def test_pruned_net_is_smaller(tmp_path: Path) -> None:
 
 def test_choice_next_to_dense(tmp_path: Path) -> None:
     file = tmp_path / "choice.json"
-    arguments = ("--nets", "LeNet5", "--zeros", "0.9", "--seconds", "0.1", "--layers", "1", "--json", file)
+    arguments = ("--nets", "LeNet5", "--zeros", "0.9", "--seconds", "0.1", "--layers", "4", "--json", file)
     command = [sys.executable, ROOT / "bench" / "choice.py", *arguments]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "CSR breaks even at" in text
     (row,) = json.loads(file.read_text())
+    assert all(layer["name"] in text for layer in row["layers"])
+    assert any("CSR breaks even at" in layer["why"] for layer in row["layers"])
     assert row["bytes"]["auto"] < row["bytes"]["dense"]
     assert [layer["name"] for layer in row["layers"]] == ["conv1", "conv2", "fc1", "fc2"]
     assert all(layer["dense_ms"] > 0 and layer["auto_ms"] > 0 for layer in row["layers"])
