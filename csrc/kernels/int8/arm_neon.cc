@@ -61,8 +61,8 @@ template <class Dot>
 void qgemm(const QGemmArgs& a) {
   const PanelShift<Dot> shifted(a);
   int c0 = 0;
-  for (; c0 + 4 < a.cols; c0 += 8) neon_column<Dot, 4, 2>(shifted.args, c0);
-  if (c0 < a.cols) neon_column<Dot, 4, 1>(shifted.args, c0);
+  for (; c0 + 4 < a.cols; c0 += 8) qgemm_column<V, Dot, 4, 2>(shifted.args, c0);
+  if (c0 < a.cols) qgemm_column<V, Dot, 4, 1>(shifted.args, c0);
 }
 
 template <class Dot>

@@ -78,9 +78,10 @@ void qgemm_few(const QGemmArgs& a) {
 void qgemm_u8_8x12__neondot(const QGemmArgs& a) {
   const PanelShift<Dot> shifted(a);
   int c0 = 0;
-  for (; a.cols - c0 > 16 || (a.cols - c0 > 8 && a.cols - c0 <= 12); c0 += 12) neon_column<Dot, 8, 3>(shifted.args, c0);
-  for (; a.cols - c0 > 4; c0 += 8) neon_column<Dot, 8, 2>(shifted.args, c0);
-  if (c0 < a.cols) neon_column<Dot, 16, 1>(shifted.args, c0);
+  for (; a.cols - c0 > 16 || (a.cols - c0 > 8 && a.cols - c0 <= 12); c0 += 12)
+    qgemm_column<V, Dot, 8, 3>(shifted.args, c0);
+  for (; a.cols - c0 > 4; c0 += 8) qgemm_column<V, Dot, 8, 2>(shifted.args, c0);
+  if (c0 < a.cols) qgemm_column<V, Dot, 16, 1>(shifted.args, c0);
 }
 void qgemm_u8_few_16x4__neondot(const QGemmArgs& a) { qgemm_few<Dot>(a); }
 void qgemm_u8s4_few_16x4__neondot(const QGemmArgs& a) { qgemm_few<DotNibbles>(a); }

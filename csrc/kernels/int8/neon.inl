@@ -87,47 +87,6 @@ struct Nibbles : TwoGroups {
   }
 };
 
-// The tile of qgemm.inl, with four rows of weights to a load.
-template <class Dot, int R, int NV>
-inline void neon_tile(const QGemmArgs& a, int r0, int c0) {
-  typename Dot::Acc acc[R][NV];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-    const auto shift = V::iset1(r0 + r < a.rows ? a.epilogue.shift[r0 + r] : 0);
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) acc[r][v] = Dot::start(shift);
-  }
-  const int8_t* w = static_cast<const int8_t*>(a.w) + 4 * r0;
-  const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
-  const auto add = [&](auto dot, int k) {
-    using D = decltype(dot);
-    typename D::X xv[NV];
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) xv[v] = D::columns(x + 16 * v, a.off + k);
-    const auto rows = D::template rows<R>(w);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const auto wr = D::row(rows, r);
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[r][v] = D::add(acc[r][v], xv[v], wr);
-    }
-  };
-  int k = 0;
-  for (; k + Dot::groups <= a.k; k += Dot::groups, w += Dot::groups * 64) add(Dot(), k);
-  if (Dot::groups > 1 && k < a.k) add(typename Dot::Single(), k);
-  V::ireg sums[R][NV];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) sums[r][v] = Dot::sum(acc[r][v]);
-  store_tile<V, R, NV>(a, sums, r0, c0);
-}
-
-template <class Dot, int R, int NV>
-inline void neon_column(const QGemmArgs& a, int c0) {
-  for (int r0 = 0; r0 < a.rows; r0 += R) neon_tile<Dot, R, NV>(a, r0, c0);
-}
-
 // The arguments of a product, with that shift.
 template <class Dot>
 class PanelShift {

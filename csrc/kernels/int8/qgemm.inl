@@ -59,26 +59,27 @@ inline void store_tile(const QGemmArgs& a, const typename V::ireg (&acc)[R][NV],
   }
 }
 
-template <class V, int R, int NV>
-inline void start_tile(const QGemmArgs& a, typename V::ireg (&acc)[R][NV], int r0) {
+template <class V, class Dot, int R, int NV>
+inline void start_tile(const QGemmArgs& a, typename Dot::Acc (&acc)[R][NV], int r0) {
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
     const auto shift = V::iset1(r0 + r < a.rows ? a.epilogue.shift[r0 + r] : 0);
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) acc[r][v] = shift;
+    for (int v = 0; v < NV; ++v) acc[r][v] = Dot::start(shift);
   }
 }
 
 // Adds Dot::groups groups of four columns of W.
 template <class V, class Dot, int R, int NV>
-inline __attribute__((always_inline)) void add_groups(typename V::ireg (&acc)[R][NV], const uint8_t* x,
+inline __attribute__((always_inline)) void add_groups(typename Dot::Acc (&acc)[R][NV], const uint8_t* x,
                                                       const int32_t* off, const int8_t* w) {
   typename Dot::X xv[NV];
 #pragma GCC unroll 4
   for (int v = 0; v < NV; ++v) xv[v] = Dot::columns(x + 4 * v * V::width, off);
+  const auto rows = Dot::template rows<R>(w);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-    const auto wr = Dot::row(w + 4 * r);
+    const auto wr = Dot::row(rows, r);
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) acc[r][v] = Dot::add(acc[r][v], xv[v], wr);
   }
@@ -86,8 +87,8 @@ inline __attribute__((always_inline)) void add_groups(typename V::ireg (&acc)[R]
 
 template <class V, class Dot, int R, int NV>
 inline void qgemm_tile(const QGemmArgs& a, int r0, int c0) {
-  typename V::ireg acc[R][NV];
-  start_tile<V, R, NV>(a, acc, r0);
+  typename Dot::Acc acc[R][NV];
+  start_tile<V, Dot, R, NV>(a, acc, r0);
   const int8_t* w = static_cast<const int8_t*>(a.w) + 4 * r0;
   const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
   for (int k = 0; k + Dot::groups <= a.k; k += Dot::groups, w += Dot::groups * 64) {
@@ -97,7 +98,12 @@ inline void qgemm_tile(const QGemmArgs& a, int r0, int c0) {
   if (Dot::groups > 1 && a.k % Dot::groups != 0) {
     add_groups<V, typename Dot::Single, R, NV>(acc, x, a.off + a.k - 1, w);
   }
-  store_tile<V, R, NV>(a, acc, r0, c0);
+  typename V::ireg sums[R][NV];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) sums[r][v] = Dot::sum(acc[r][v]);
+  store_tile<V, R, NV>(a, sums, r0, c0);
 }
 
 template <class V, class Dot, int R, int NV>

@@ -12,6 +12,11 @@ struct DotOfLanes {
   using Acc = typename V::ireg;
   static Acc start(typename V::ireg shift) { return shift; }
   static typename V::ireg sum(Acc acc) { return acc; }
+  // The weights of R rows, of which row(rows, r) spreads those of one.
+  template <int R>
+  static const int8_t* rows(const int8_t* w) {
+    return w;
+  }
 };
 
 // Rounds, adds the zero point and clamps four vectors of f32; packs within 16 bits, whose saturation the clamp hides.

@@ -18,7 +18,7 @@ struct Dot : DotOfLanes<V> {
   static X bytes(X x) { return x; }
   static X weights(X w) { return w; }
   static X columns(const uint8_t* x, const int32_t* off) { return V::iload(x + 4 * static_cast<ptrdiff_t>(off[0])); }
-  static X row(const int8_t* w) { return V::iset1(load_four(w)); }
+  static X row(const int8_t* rows, int r) { return V::iset1(load_four(rows + 4 * r)); }
   static X panel(const int8_t* w) { return V::iload(w); }
   static X add(X acc, X x, X w) { return V::dot(acc, x, w); }
   static X column(const uint8_t* x, const int32_t* off) {

@@ -34,7 +34,7 @@ struct DotOne : DotOfLanes<V> {
   static X bytes(__m256i x) { return x; }
   static __m256i weights(__m256i w) { return w; }
   static X columns(const uint8_t* x, const int32_t* off) { return V::iload(x + 4 * static_cast<ptrdiff_t>(off[0])); }
-  static __m256i row(const int8_t* w) { return V::iset1(load_four(w)); }
+  static __m256i row(const int8_t* rows, int r) { return V::iset1(load_four(rows + 4 * r)); }
   static __m256i panel(const int8_t* w) { return V::iload(w); }
   static __m256i add(__m256i acc, X x, __m256i w) { return V::iadd(acc, widen(_mm256_maddubs_epi16(x, w))); }
   static X column(const uint8_t* x, const int32_t* off) {
@@ -52,7 +52,7 @@ struct DotTwo : DotOfLanes<V> {
   static X columns(const uint8_t* x, const int32_t* off) {
     return {DotOne::columns(x, off), DotOne::columns(x, off + 1)};
   }
-  static X row(const int8_t* w) { return {DotOne::row(w), DotOne::row(w + 64)}; }
+  static X row(const int8_t* rows, int r) { return {DotOne::row(rows, r), DotOne::row(rows + 64, r)}; }
   static X panel(const int8_t* w) { return {V::iload(w), V::iload(w + 64)}; }
   static __m256i add(__m256i acc, const X& x, const X& w) {
     const __m256i four =
@@ -86,7 +86,7 @@ struct DotWide : DotOfLanes<V> {
   static X bytes(__m256i x) { return {_mm256_srli_epi16(_mm256_slli_epi16(x, 8), 8), _mm256_srli_epi16(x, 8)}; }
   static X weights(__m256i w) { return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)}; }
   static X columns(const uint8_t* x, const int32_t* off) { return bytes(DotOne::columns(x, off)); }
-  static X row(const int8_t* w) { return weights(DotOne::row(w)); }
+  static X row(const int8_t* rows, int r) { return weights(DotOne::row(rows, r)); }
   static X panel(const int8_t* w) { return weights(V::iload(w)); }
   static __m256i add(__m256i acc, const X& x, const X& w) {
     acc = V::iadd(acc, _mm256_madd_epi16(x.even, w.even));
@@ -113,7 +113,7 @@ inline void add_steps(__m256i (&acc)[4][NV], const uint8_t* x, const int32_t* of
 template <int NV>
 inline void fit_tile(const QGemmArgs& a, int r0, int c0) {
   __m256i acc[4][NV];
-  start_tile<V, 4, NV>(a, acc, r0);
+  start_tile<V, DotOne, 4, NV>(a, acc, r0);
   const int8_t* w = static_cast<const int8_t*>(a.w) + 4 * r0;
   const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
   const int32_t* off = a.off;
