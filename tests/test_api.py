@@ -42,6 +42,16 @@ def test_matches_torch_at_any_batch(cnn: Converted) -> None:
             np.testing.assert_allclose(model.infer(x), expected, atol=1e-5)
 
 
+def test_subnormals_count_as_zero(pair: Path) -> None:
+    """In all threads, and for the caller only while the call lasts."""
+    tiny = np.full((4096, 4), 1e-39, np.float32)
+    for threads in (1, 2):
+        with pyruntime.load(pair, threads=threads) as model:
+            total, _ = model.infer(dict.fromkeys((x.name for x in model.inputs), tiny)).values()
+            assert not total.any()
+            assert (tiny + tiny).all()
+
+
 def test_describes_itself(mlp: Converted) -> None:
     with pyruntime.load(str(mlp.path), threads=1) as model:
         (x,), (y,) = model.inputs, model.outputs

@@ -213,7 +213,7 @@ def test_any_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("features", [1, 31, 32, 33, 64, 95])
 def test_sign_of_zero_and_ties(features: int, tmp_path: Path) -> None:
     """Sums that are exactly the mean, inputs that are exactly 0: on the side of +1, as in torch."""
-    layer = nn.BatchNorm1d(8, eps=0)
+    layer = nn.BatchNorm1d(8, eps=1e-30)  # torch refuses 0
     with torch.no_grad():
         layer.running_mean.copy_(torch.arange(8.0) - 4)  # type: ignore[union-attr, operator]
         layer.weight.copy_(torch.tensor([1.0, -1.0] * 4))
@@ -241,7 +241,7 @@ def test_lfc(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         layer.weight.data = torch.from_numpy(weight.astype(np.float32))
         layers.append(layer)
         if i < 3:  # s matching bits are a sum of 2s - K
-            shift = nn.BatchNorm1d(1024, eps=0)
+            shift = nn.BatchNorm1d(1024, eps=1e-30)  # torch refuses 0
             shift.running_mean = torch.from_numpy((2 * net[f"t{i}"] - weight.shape[1]).astype(np.float32))
             layers += [shift, Sign()]
     module = chain(*layers).eval()

@@ -3,6 +3,8 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "base/subnormals.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -46,6 +48,7 @@ ThreadPool::~ThreadPool() {
 }
 
 void* ThreadPool::enter(void* pool) {
+  const SubnormalsAreZero mode;
   static_cast<ThreadPool*>(pool)->work();
   return nullptr;
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/subnormals.h"
+
 namespace pyrt {
 namespace {
 
@@ -70,6 +72,7 @@ Status Session::plan(const std::vector<Array>& inputs) {
 
 Status Session::run(const std::vector<Array>& inputs, const std::vector<float*>& outputs, std::vector<OpTime>* times,
                     Watcher* watcher) {
+  const SubnormalsAreZero mode;
   PYRT_RETURN_IF_ERROR(plan(inputs));
   if (current_->arena_bytes() > arena_size_) {
     arena_.reset();
