@@ -14,7 +14,9 @@ from converters.graph import Value, Weight
 from converters.lowering.elementwise import ADD, MUL, scalar
 from converters.lowering.registry import Compared, Constant, Context, Unsupported, lowers, need_value
 
-# Of x >= t: x > t is x >= the next number after t; x < t and x <= t choose the other way round.
+# Of x >= t: x > t is x >= the next number after t; x < t and x <= t choose the other way round. Subnormals count as
+# zero, so after zero comes the least normal number.
+LEAST = np.finfo(np.float32).tiny
 COMPARISONS = {"ge": (False, False), "gt": (True, False), "lt": (False, True), "le": (True, True)}
 
 
@@ -24,6 +26,7 @@ def compare(c: Context, name: str, x: Value, other: Any) -> Compared:
     bound = np.asarray(other.array if isinstance(other, Constant) else other, np.float32)
     if strict:
         bound = np.asarray(np.nextafter(bound, np.float32(np.inf)))
+        bound = np.where(np.abs(bound) < LEAST, np.where(bound > 0, LEAST, 0), bound).astype(np.float32)
     return Compared(x, bound, turned)
 
 
