@@ -14,8 +14,8 @@ from converters.graph import Value, Weight
 from converters.lowering.elementwise import ADD, MUL, scalar
 from converters.lowering.registry import Compared, Constant, Context, Unsupported, lowers, need_value
 
-# Of x >= t: x > t is x >= the next number after t; x < t and x <= t choose the other way round. Subnormals count as
-# zero, so after zero comes the least normal number.
+# Of x >= t: x > t is x >= the next number after t; x < t and x <= t choose the other way round.
+# Subnormals count as zero, so after zero comes the least normal number.
 LEAST = np.finfo(np.float32).tiny
 COMPARISONS = {"ge": (False, False), "gt": (True, False), "lt": (False, True), "le": (True, True)}
 
