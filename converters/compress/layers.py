@@ -46,6 +46,12 @@ class Slot:
         inner = f"parametrizations.{self.name}."
         return [p for name, p in self.layer.named_parameters() if name == self.name or name.startswith(inner)]
 
+    def assign(self, value: Tensor) -> None:
+        """Writes the weight that the parametrizations, if there are any, start from."""
+        chain = self.chain
+        original = getattr(self.layer, self.name) if chain is None else chain.original
+        cast(Tensor, original).data.copy_(value)
+
     def add(self, parametrization: nn.Module, unsafe: bool = False) -> None:
         """One more parametrization, after those there are. unsafe: without torch's check that it keeps the
         shape.

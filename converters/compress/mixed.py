@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
+from converters.compress.calibration import Batch
 from converters.compress.integers import FakeQuantize, RowGrid
-from converters.compress.quantize import Batch, quantize
+from converters.compress.quantize import quantize
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ Zhu, Gupta: "To prune, or not to prune: exploring the efficacy of pruning for mo
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
+from converters.compress.calibration import Batch, batches_of
 from converters.compress.layers import Slot, per_layer, weights_of
+from converters.compress.reconstruct import reconstruct
 
 Scope = Literal["layer", "global"]
 
@@ -44,6 +47,8 @@ def prune(
     block: tuple[int, int] = (1, 1),
     n: int | None = None,
     m: int | None = None,
+    calibration: Iterable[Batch] | None = None,
+    progress: bool = True,
 ) -> nn.Module:
     """Zero the smallest weights of the linear, conv2d, LSTM and GRU layers of `module`, in place, and keep
     them zero.
@@ -57,6 +62,12 @@ def prune(
         inputs x taps of a kernel. (16, 1), (8, 1) and (4, 1) run fastest, in this
         order.
     n, m: instead of sparsity, keep the n largest of every m consecutive inputs (of the same tap).
+    calibration: batches of inputs, a tensor each or one tensor per argument. Then weights are ranked by their
+        magnitude times the root mean square of their input, and what is left of a layer is fitted, so that
+        its outputs stay what they were before (see reconstruct.py). This keeps most of what magnitude alone
+        loses before any training. Linear and conv2d layers only. Give several times as many tokens or pixels
+        as a layer has inputs; some hundred inputs will do.
+    progress: show a bar while the layers are fitted.
 
     Exactly round(sparsity * weights) of them become zero, counted in blocks. Weights that were pruned before
     stay pruned and count, so a gradual schedule is this call repeated with rising sparsity while the module
@@ -74,36 +85,49 @@ def prune(
             raise ValueError("n and m go together, and instead of sparsity, scope and block")
         if not 0 < n < m:
             raise ValueError(f"n is {n} and m is {m}: of m weights at least one is kept, and not all")
-        targets = weights_of(module, layers)
-        adopt_masks(module)
-        masks = {name: _keep_n_of_m(name, _scores(slot), n, m) for name, slot in targets.items()}
-        for name, mask in masks.items():
-            _set_mask(targets[name], mask)
-        return module
-    if sparsity is None:
+        fractions = dict.fromkeys(weights_of(module, layers), 0.0)
+    elif sparsity is None:
         raise ValueError("say how far to prune: a sparsity, or n and m")
-    fractions = sparsity_by_layer(module, sparsity, scope, layers)
+    else:
+        fractions = sparsity_by_layer(module, sparsity, scope, layers)
+    if calibration is not None and scope == "global":
+        raise ValueError("calibration goes layer by layer, so with scope='layer'")
     targets = weights_of(module, fractions)
     adopt_masks(module)
 
-    alone = {name: _scores(slot) for name, slot in targets.items()}
-    scores = {name: _sum_blocks(name, score, block) for name, score in alone.items()}
     if scope == "global":
+        alone = {name: _below_all(slot.value.abs(), slot.last) for name, slot in targets.items()}
+        scores = {name: _sum_blocks(name, score, block) for name, score in alone.items()}
         together = torch.cat([score.flatten() for score in scores.values()])
         keep = _keep_largest(together, cast(float, sparsity))
         parts = torch.split(keep, [score.numel() for score in scores.values()])
-        masks = {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}
+        masks = {
+            name: _single(part.view_as(scores[name]), block, alone[name])
+            for name, part in zip(scores, parts, strict=True)
+        }
     else:
-        masks = {name: _keep_largest(score, fractions[name]) for name, score in scores.items()}
+        rules = {
+            name: partial(
+                _keep, name=name, last=targets[name].last, sparsity=fractions[name], block=block, n=n, m=m
+            )
+            for name in targets
+        }
+        masks = {name: rule(targets[name].value.abs(), 1.0) for name, rule in rules.items()}
 
     for name, mask in masks.items():
         if not mask.any():
             raise ValueError(
                 f"this sparsity leaves no weight in layer '{name}': lower it, or leave the layer out"
             )
+    if calibration is not None:
+        for name, slot in targets.items():
+            if any(not isinstance(p, Mask) for p in slot.chain or ()):
+                raise ValueError(
+                    f"the weight of layer '{name}' has another parametrization: prune with calibration first"
+                )
+        masks = reconstruct(module, targets, rules, batches_of(calibration), progress)
     for name, mask in masks.items():
-        single = mask.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1).view_as(alone[name])
-        _set_mask(targets[name], single & ~(alone[name] < 0))
+        _set_mask(targets[name], mask)
     return module
 
 
@@ -159,11 +183,32 @@ def adopt_masks(module: nn.Module) -> nn.Module:
     return module
 
 
-def _scores(slot: Slot) -> Tensor:
-    """Magnitude of each weight; below every magnitude where the weight is pruned already."""
-    score = slot.value.abs()
-    mask = slot.last
-    return score.masked_fill(~mask.mask, -1.0) if isinstance(mask, Mask) else score
+def _keep(
+    score: Tensor,
+    done: float,
+    name: str,
+    last: nn.Module | None,
+    sparsity: float,
+    block: tuple[int, int],
+    n: int | None,
+    m: int | None,
+) -> Tensor:
+    """True for the weights that are kept once a share `done` of those that are to go are gone."""
+    score = _below_all(score, last)
+    if n is not None and m is not None:
+        return _keep_n_of_m(name, score, m - round(done * (m - n)), m)
+    return _single(_keep_largest(_sum_blocks(name, score, block), done * sparsity), block, score)
+
+
+def _below_all(score: Tensor, last: nn.Module | None) -> Tensor:
+    """The scores of weights; below all others where the weight is pruned already."""
+    return score.masked_fill(~last.mask, -1.0) if isinstance(last, Mask) else score
+
+
+def _single(keep: Tensor, block: tuple[int, int], score: Tensor) -> Tensor:
+    """Of weights what is kept of blocks; never weights that are pruned already."""
+    single = keep.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1).view_as(score)
+    return single & ~(score < 0)
 
 
 def _sum_blocks(name: str, score: Tensor, block: tuple[int, int]) -> Tensor:

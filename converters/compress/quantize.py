@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
@@ -11,12 +11,11 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
+from converters.compress.calibration import Batch, batches_of
 from converters.compress.integers import FakeQuantize, RowGrid, check_bits
 from converters.compress.layers import per_layer
 from converters.compress.observers import RANGES, Observer
 from converters.compress.placement import Placement, fold_batch_norm
-
-Batch = Tensor | Sequence[Tensor]
 
 
 def quantize(
@@ -47,15 +46,7 @@ def quantize(
     """
     if observer not in RANGES:
         raise ValueError(f"observer must be one of {', '.join(RANGES)}, not {observer!r}")
-    batches = [(b,) if isinstance(b, Tensor) else tuple(b) for b in calibration]
-    for batch in batches:
-        if wrong := [x for x in batch if not isinstance(x, Tensor)]:
-            raise ValueError(
-                "a calibration batch is a tensor, or a tuple of one tensor per argument of the module; found "
-                f"{type(wrong[0]).__name__} in one (of a dict, give its values in the order of the arguments)"
-            )
-    if not batches:
-        raise ValueError("calibration has no batch: give some inputs, a few hundred images or sentences")
+    batches = batches_of(calibration)
     traced = _trace(module)
     fold_batch_norm(traced)
     skip = set(skip)
