@@ -19,7 +19,7 @@ from converters.twins import TwinPass
 
 ADD, MUL = 0, 2
 MAX_COLUMNS = 32736
-NEVER = 2**31 - 1
+NEVER = 2**15 - 1  # above every sum
 Floats = npt.NDArray[np.float64]
 
 
@@ -263,7 +263,7 @@ class _Pass(TwinPass[Twin]):
         return readers
 
 
-def _whole_thresholds(op: Op, scale: Floats, bias: Floats, threshold: Floats) -> npt.NDArray[np.int32]:
+def _whole_thresholds(op: Op, scale: Floats, bias: Floats, threshold: Floats) -> npt.NDArray[np.int16]:
     """For each row the least whole S' with act(|scale|*S' + bias) >= threshold."""
     threshold = np.broadcast_to(threshold, scale.shape)
     size = np.abs(scale)
@@ -281,7 +281,7 @@ def _whole_thresholds(op: Op, scale: Floats, bias: Floats, threshold: Floats) ->
         least = np.where(low >= threshold, -NEVER, np.where(high < threshold, NEVER, least))
         always, never = always | (low >= threshold), never | (high < threshold)
     least = np.where((size == 0) & always, -NEVER, np.where((size == 0) & never, NEVER, least))
-    return least.astype(np.int64).astype(np.int32)
+    return least.astype(np.int16)
 
 
 class _Product:
@@ -307,11 +307,11 @@ class _Product:
         attrs: dict[str, Attr] = {**self.attrs, "low": low}
         return Op(kind, inputs, output, attrs, weights, layout=op.layout, name=op.name, source=op.source)
 
-    def to_bits(self, output: Value, flips: npt.NDArray[np.int64], at_least: npt.NDArray[np.int32]) -> Op:
+    def to_bits(self, output: Value, flips: npt.NDArray[np.int64], at_least: npt.NDArray[np.int16]) -> Op:
         # Where the scale is negative, the row is: then the bit is set from some sum on.
         weight = self._weight((self.signs * flips[:, None]).astype(np.int8))
         name = f"{self.op.name}.threshold"
-        return self._op([self.bits], output, [weight, Weight(name, at_least[:, None], "i32 vector")], -np.inf)
+        return self._op([self.bits], output, [weight, Weight(name, at_least[:, None], "i16 vector")], -np.inf)
 
     def to_float(
         self, residual: list[Value], output: Value, scale: Floats, bias: Floats, low: float, act: object

@@ -21,7 +21,8 @@ STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4, "b8csr": 5, "b16csr":
 VALUE_KINDS = {
     name: code
     for code, name in enumerate(
-        ["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "q8", "q4", "product", "binary", "ternary"],
+        ["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "q8", "q4", "product", "binary", "ternary"]
+        + ["i16"],
         start=1,
     )
 }
@@ -39,7 +40,7 @@ CODINGS = {"raw": 0, "huffman": 1}
 ROLE_INTERNAL, ROLE_INPUT, ROLE_OUTPUT = 0, 1, 2
 DTYPES = {"f32": 1, "u8": 2, "i32": 3, "i64": 4, "bits": 5}
 LAST_OPS = 17, 25  # op numbers of 1.0 and of 1.1
-SINCE_1_2 = {"bits", "q8", "q4", "product", "binary", "ternary", "b8csr", "b16csr", "2:4", "ORDER"}
+SINCE_1_2 = {"bits", "q8", "q4", "product", "binary", "ternary", "i16", "b8csr", "b16csr", "2:4", "ORDER"}
 ACTIVATIONS = {
     name: code
     for code, name in enumerate(

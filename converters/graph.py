@@ -24,6 +24,7 @@ Role = Literal[
     "s8 matrix",
     "s8 depthwise",
     "i32 vector",
+    "i16 vector",
     "bits",
 ]
 Window = Literal["1x1", "3x3", "other"]

@@ -228,10 +228,10 @@ class Pyrt:
     def add_integers(
         self, name: str, rows: int, cols: int, data: bytes, *, bits: int = 8, panel_rows: int = 0
     ) -> int:
-        """The number of a new s8 or i32 tensor."""
+        """The number of a new s8, i16 or i32 tensor."""
         number = self.add_tensor(name, rows, cols, ("VALUES", data, bits), panel_rows=panel_rows)
         self.tensors[number].values, self.tensors[number].entries = (
-            4 if bits == 8 else 5,
+            {8: 4, 16: 13, 32: 5}[bits],
             8 * len(data) // bits,
         )
         return number

@@ -22,7 +22,7 @@ SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STR
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
 ROWS, PANELS, CSR, BCSR, BCSR8, BCSR16, PAIRS = range(1, 8)
 BLOCK_ROWS = {BCSR: 4, BCSR8: 8, BCSR16: 16}
-F32, CODEBOOK, F16, S8, I32, S4, BITS, Q8, Q4, PRODUCT, BINARY, TERNARY = range(1, 13)
+F32, CODEBOOK, F16, S8, I32, S4, BITS, Q8, Q4, PRODUCT, BINARY, TERNARY, I16 = range(1, 14)
 VALUES, BOOK, INDEX, ROW_TABLE, COLS, SCALES, ORDER, PLACES = range(1, 9)
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
@@ -267,7 +267,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 7 and 1 <= values <= 12, where, "structure and values")
+        check(1 <= structure <= 7 and 1 <= values <= 13, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
@@ -290,7 +290,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
             check(2 <= size <= 64 and cols % size == 0, where, "product: weights of a codeword")
             cols_of_entries, stored = cols // size, rows * cols // size
         check(values != S4 or (structure == PANELS and cols % 4 == 0), where, "s4: panels, fours of columns")
-        check(values != I32 or structure == ROWS, where, "i32: rows only")
+        check(values not in (I32, I16) or structure == ROWS, where, "i32 and i16: rows only")
         coded = any(s.coding == HUFFMAN for s in mine)
         in_chunks = (
             structure == ROWS and values in (CODEBOOK, PRODUCT) and coded and groups == 1 and panel_rows > 0
@@ -411,7 +411,7 @@ def _decode(t: Tensor) -> np.ndarray:
         return pyrt_bits.decode(stream.data, t.rows, t.cols, t.groups)
     if t.values in (BINARY, TERNARY):
         return _planes(t, where)
-    if t.values in (S8, I32, S4):
+    if t.values in (S8, I32, I16, S4):
         return _integers(t, where)
     if t.values in (Q8, Q4):
         return _scaled(t, where)
@@ -471,12 +471,14 @@ def _decode_pairs(t: Tensor, where: str) -> np.ndarray:
 
 
 def _integers(t: Tensor, where: str) -> np.ndarray:
-    """s8 [M, K] or i32 [M, 1], columns in the file's order."""
-    stream, bits = t.streams[VALUES], {S8: 8, I32: 32, S4: 4}[t.values]
+    """s8 [M, K] or i32 or i16 [M, 1], columns in the file's order."""
+    stream, bits = t.streams[VALUES], {S8: 8, I32: 32, I16: 16, S4: 4}[t.values]
     check(stream.coding == RAW and stream.bits == bits and stream.count == 0, where, "VALUES fields")
     check(8 * stream.data.size == bits * t.entries, where, "VALUES size")
     if t.values == I32:
         return stream.data.view("<i4").reshape(t.rows, t.cols)
+    if t.values == I16:
+        return stream.data.view("<i2").reshape(t.rows, t.cols)
     if t.values == S4:
         both = stream.data.reshape(-1, 64)
         nibbles = np.stack([both & 15, both >> 4], 1).astype(np.int8) - 8

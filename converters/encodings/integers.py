@@ -1,5 +1,5 @@
 """Integer weights: s8 panels [groups][ceil(M/groups/16)][K/4][16][4], s4 ones that pack two of the groups of
-four columns, s8 depthwise filters [ceil(M/4)][ceil(taps/4)][4][4], and i32 vectors."""
+four columns, s8 depthwise filters [ceil(M/4)][ceil(taps/4)][4][4], and vectors of i32 and i16."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Integers = npt.NDArray[np.int8]
 
 
 def encode(weight: Weight) -> Encoded:
-    """Encodes s8 [M, K] (K in fours for panels) or i32 [M, 1] by the weight's role; in 4 bits what fits
+    """Encodes s8 [M, K] (K in fours for panels) or i32 or i16 [M, 1] by the weight's role; in 4 bits what fits
     them.
     """
     matrix, structure, values, bits = weight.matrix, "rows", "s8", 8
@@ -26,6 +26,8 @@ def encode(weight: Weight) -> Encoded:
             stored, values, bits = _nibbles(stored), "s4", 4
     elif weight.role == "s8 depthwise":
         stored = _quads(matrix)
+    elif weight.role == "i16 vector":
+        stored, values, bits = matrix.astype("<i2"), "i16", 16
     else:
         stored, values, bits = matrix.astype("<i4"), "i32", 32
     stream = Stream("VALUES", stored.tobytes(), bits, symbols=8 * stored.nbytes // bits)

@@ -72,7 +72,7 @@ class TensorCheck {
 
   Status check_header() {
     if (t_.structure < 1 || t_.structure > 7) return error("unknown structure " + std::to_string(t_.structure));
-    if (t_.values < 1 || t_.values > 12) return error("unknown values code " + std::to_string(t_.values));
+    if (t_.values < 1 || t_.values > 13) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
     csr_ = is_sparse(t_);
@@ -105,6 +105,9 @@ class TensorCheck {
     if (bit_ && !panels) return error("bits are for panels");
     if (t_.values == static_cast<uint16_t>(Values::kI32) && t_.structure != static_cast<uint16_t>(Structure::kRows)) {
       return error("i32 values are for rows");
+    }
+    if (t_.values == static_cast<uint16_t>(Values::kI16) && t_.structure != static_cast<uint16_t>(Structure::kRows)) {
+      return error("i16 values are for rows");
     }
     if (scaled() && !panels) return error("q8 and q4 values are for panels");
     planes_ = t_.values == static_cast<uint16_t>(Values::kBinary)    ? 1
@@ -326,7 +329,8 @@ class TensorCheck {
       case Values::kQ4: bits = 4; break;
       case Values::kS8:
       case Values::kQ8: bits = 8; break;
-      case Values::kF16: bits = 16; break;
+      case Values::kF16:
+      case Values::kI16: bits = 16; break;
       default: break;
     }
     if (s.bits != bits || s.count != 0 || s.size != t_.entries * static_cast<uint64_t>(bits) / 8) {

@@ -96,7 +96,8 @@ enum class Values : uint16_t {
   kQ4 = 9,
   kProduct = 10,
   kBinary = 11,
-  kTernary = 12
+  kTernary = 12,
+  kI16 = 13
 };
 constexpr uint32_t kMaxCodeword = 64;  // weights of a codeword of a product codebook
 // Scales keep their reciprocals and products in the range of f32.

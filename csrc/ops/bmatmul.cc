@@ -82,8 +82,7 @@ class BMatmulOp : public Op {
     if (out->bits) {
       at_least_.resize(static_cast<size_t>(padded_rows()), kNever);
       for (int64_t r = 0; r < w_.rows; ++r) {
-        const int32_t t = spec().weights[1]->ints[r];
-        at_least_[padded(r)] = static_cast<int16_t>(std::min<int32_t>(std::max<int32_t>(t, -kNever), kNever));
+        at_least_[padded(r)] = std::max<int16_t>(spec().weights[1]->shorts[r], -kNever);
       }
     }
     *table_bytes += offsets_.size() * sizeof(int32_t) + (shift_.size() + at_least_.size() + zone_.size()) * 2;

@@ -365,9 +365,9 @@ class OpCheck {
     const bool conv = s_.kind == OpKind::kBConv2d;
     if (!w.bits || w.cols % 32 != 0) return error("needs a weight of bits whose columns come in 32s");
     if (w.cols > format::kMaxBitColumns) return error("more than 32736 columns");
-    if (out_.bits ? s_.weights.size() != 2 || !s_.weights[1]->ints_of(w.rows)
+    if (out_.bits ? s_.weights.size() != 2 || !s_.weights[1]->shorts_of(w.rows)
                   : s_.weights.size() != 3 || !s_.weights[1]->vector_of(w.rows) || !s_.weights[2]->vector_of(w.rows)) {
-      return error("needs i32 thresholds to give bits, f32 scale and bias to give f32, one each per row");
+      return error("needs i16 thresholds to give bits, f32 scale and bias to give f32, one each per row");
     }
     if (std::isnan(f32(0))) return error("the lower bound is not a number");
     if (!act_ok(1) || (out_.bits && s_.attrs[1] != 0)) return error("unknown activation, or one of bits");
@@ -470,7 +470,7 @@ class OpCheck {
     const Weights& w = *s_.weights[0];
     if (out_rank_ != rank_ + 1 || out_axis_ != rank_) return error("its output has one more dimension, the channels");
     // Panels are those of a linear layer that is tied to the table.
-    const bool rows = w.structure == Weights::kRows && !w.ints;
+    const bool rows = w.structure == Weights::kRows && !w.ints && !w.shorts;
     const bool panels = w.structure == Weights::kPanels && (w.values || w.halves || w.index);
     if ((!rows && !panels) || w.groups != 1) {
       return error("needs a table of f32, f16, codebook or s8 rows, or panels that are not Huffman-coded");

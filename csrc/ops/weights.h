@@ -32,6 +32,7 @@ struct Weights {
   const int8_t* int8s = nullptr;     // s8 values, or null
   const uint8_t* nibbles = nullptr;  // s4 values, or null
   const int32_t* ints = nullptr;     // i32 values, or null
+  const int16_t* shorts = nullptr;   // i16 values, or null
   const uint8_t* bits = nullptr;     // signs, or null
   std::vector<Fit> fits;             // s8 panels: [panels][ceil(cols/512)]
   std::vector<uint8_t> row_fits;     // s8 rows: of each four, whether two products fit 16 bits
@@ -86,6 +87,7 @@ struct Weights {
     return (rows_per_group() + n - 1) / n;
   }
   bool ints_of(int64_t n) const { return structure == kRows && ints && rows == n && cols == 1; }
+  bool shorts_of(int64_t n) const { return structure == kRows && shorts && rows == n && cols == 1; }
   bool vector_of(int64_t n) const { return structure == kRows && values && rows == n && cols == 1; }
 };
 

@@ -27,6 +27,7 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
     case Values::kF16: text += "+f16"; break;
     case Values::kS8: text += "+s8"; break;
     case Values::kI32: text += "+i32"; break;
+    case Values::kI16: text += "+i16"; break;
     case Values::kS4: text += "+s4"; break;
     case Values::kBits: text += "+bits"; break;
     case Values::kQ8:
@@ -146,6 +147,7 @@ Status Model::bind_weights() {
           else if (t.values == static_cast<uint16_t>(Values::kS4)) w.nibbles = bytes;
           else if (t.values == static_cast<uint16_t>(Values::kBits)) w.bits = bytes;
           else if (t.values == static_cast<uint16_t>(Values::kI32)) w.ints = reinterpret_cast<const int32_t*>(bytes);
+          else if (t.values == static_cast<uint16_t>(Values::kI16)) w.shorts = reinterpret_cast<const int16_t*>(bytes);
           else if (t.values >= static_cast<uint16_t>(Values::kQ8)) w.packed = bytes, w.packed_bits = s.bits;
           else if (s.bits == 16) w.halves = reinterpret_cast<const uint16_t*>(bytes);
           else w.values = reinterpret_cast<const float*>(bytes);

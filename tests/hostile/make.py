@@ -308,7 +308,7 @@ def stream(which: str, **fields: int) -> Callable[[Pyrt], None]:
 def tensors() -> None:
     where = r"TENSORS: entry 0 \(fc.weight\): "
     edited("structure_9", where + "unknown structure 9", put("tensors", 0, structure=9))
-    edited("values_13", where + "unknown values code 13", put("tensors", 0, values=13))
+    edited("values_13", where + "unknown values code 14", put("tensors", 0, values=14))
     edited("f32_called_f16", where + "VALUES: wrong size", put("tensors", 0, values=3), raw_csr)
     edited("rows_zero", where + "empty or too large", put("tensors", 0, rows=0))
     edited("cols_zero", where + "empty or too large", put("tensors", 0, cols=0))
@@ -1072,7 +1072,7 @@ def integers() -> None:
     case_of("s8_entries", r"TENSORS: entry 0 \(w\): entries do not agree", put("tensors", 0, entries=8 * 72))
     case_of("s8_csr", r"TENSORS: entry 0 \(w\): csr has no s8", put("tensors", 0, structure=3))
     case_of("i32_panels", r"TENSORS: entry 0 \(w\): i32 values are for rows", put("tensors", 0, values=5))
-    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 13", put("tensors", 0, values=13))
+    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 14", put("tensors", 0, values=14))
 
     case_of("s4_rows", r"TENSORS: entry 1 \(shift\): s4 values are for panels", put("tensors", 1, values=6))
     case_of("s4_entries", r"TENSORS: entry 0 \(w\): VALUES: wrong size", put("tensors", 0, values=6))
@@ -1109,7 +1109,7 @@ def bits() -> Pyrt:
     a, b, c = values
     at_least = file.add_vector("at_least", 40)
     w = file.add_bits("w", 64, 576, bytes(range(256)) * 18)
-    thresholds = file.add_integers("thresholds", 64, 1, bytes(256), bits=32)
+    thresholds = file.add_integers("thresholds", 64, 1, bytes(128), bits=16)
     last = file.add_bits("last_w", 8, 64, bytes(256))
     scale, bias = file.add_vector("scale", 8), file.add_vector("bias", 8)
     file.add_op("binarize", "in", [x], a, [at_least])
@@ -1138,11 +1138,26 @@ def binary() -> None:
     case_of("act_of_bits", conv + "unknown activation, or one of bits", of("the_op", 1, 1))
     case_of(
         "thresholds",
-        conv + "needs i32 thresholds",
-        lambda f: f.tensor("thresholds").__dict__.update(values=1),
+        conv + "needs i16 thresholds",
+        lambda f: f.give("the_op", 3, f.add_vector("other", 64)),
     )
     case_of("f32_input", conv + "takes bits", lambda f: f.give("the_op", 0, 0))
-    case_of("scale", last + "needs i32 thresholds to give bits, f32", lambda f: f.give("last", 3, 2))
+    case_of(
+        "thresholds_i32",
+        conv + "needs i16 thresholds",
+        lambda f: f.give("the_op", 3, f.add_integers("wide", 64, 1, bytes(256), bits=32)),
+    )
+    case_of(
+        "thresholds_size",
+        r"TENSORS: entry 2 \(thresholds\): VALUES: wrong size",
+        lambda f: f.stream("thresholds", "VALUES").data.extend(bytes(2)),
+    )
+    case_of(
+        "i16_panels",
+        r"TENSORS: entry 1 \(w\): i16 values are for rows",
+        lambda f: f.tensor("w").__dict__.update(values=13, panel_rows=16),
+    )
+    case_of("scale", last + "needs i16 thresholds to give bits, f32", lambda f: f.give("last", 3, 2))
     case_of("binarize_bits", "OPS: binarize pool: takes f32", lambda f: f.become("pool", "binarize", ()))
     case_of(
         "signs_to_bits", "OPS: signs pool: takes bits and gives f32", lambda f: f.become("pool", "signs", ())
