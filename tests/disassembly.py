@@ -1,7 +1,7 @@
 """Inner loops of the kernels, as objdump sees them.
 
 python tests/disassembly.py build/aarch64/libpyruntime.so prints, for each NEON kernel, the one with the most
-products (`make emulated` builds the library).
+products and sums (`make emulated` builds the library).
 """
 
 import re
@@ -42,7 +42,7 @@ X86 = Machine(
 ARM = Machine(
     objdump="aarch64-linux-gnu-objdump",
     package="binutils-aarch64-linux-gnu",
-    work=r"(fmla|trn1|smlal2?|sadalp|sdot|cnt)\s+v",
+    work=r"(fmla|trn1|tbl|smlal2?|sadalp|sdot|cnt)\s+v",
     vector=r"\b[vqd]\d+",
     jump=r"(?:b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+, #\w+,)\s*([0-9a-f]+) <",
     call=r"\bbl?\s+[0-9a-f]+ <([^+>]+)>",
@@ -106,7 +106,7 @@ def reached(kernel: str, functions: dict[str, Function]) -> set[str]:
     return names
 
 
-PRODUCTS = ("fmla", "smull", "smlal", "sdot", "cnt")
+PRODUCTS = ("fmla", "fadd\tv", "smull", "smlal", "sdot", "cnt")
 
 
 def main() -> None:

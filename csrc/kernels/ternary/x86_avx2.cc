@@ -11,8 +11,8 @@
 
 namespace pyrt {
 
-void gemm_binary_few_48x1__avx2(const TernaryArgs& a) { ternary<Int8Avx2, 1, 6>(a); }
-void gemm_ternary_few_16x1__avx2(const TernaryArgs& a) { ternary<Int8Avx2, 2, 4>(a); }
+void gemm_binary_few_48x1__avx2(const TernaryArgs& a) { ternary<Int8Avx2, RegisterTables<Int8Avx2>, 1, 6>(a); }
+void gemm_ternary_few_16x1__avx2(const TernaryArgs& a) { ternary<Int8Avx2, RegisterTables<Int8Avx2>, 2, 4>(a); }
 void widen_binary_8__avx2(const WidenTernaryArgs& a) { widen_ternary<Int8Avx2, 1>(a); }
 void widen_ternary_8__avx2(const WidenTernaryArgs& a) { widen_ternary<Int8Avx2, 2>(a); }
 

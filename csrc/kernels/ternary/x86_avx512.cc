@@ -11,8 +11,8 @@
 
 namespace pyrt {
 
-void gemm_binary_few_64x1__avx512(const TernaryArgs& a) { ternary<Int8Avx512, 1, 4>(a); }
-void gemm_ternary_few_48x1__avx512(const TernaryArgs& a) { ternary<Int8Avx512, 2, 6>(a); }
+void gemm_binary_few_64x1__avx512(const TernaryArgs& a) { ternary<Int8Avx512, RegisterTables<Int8Avx512>, 1, 4>(a); }
+void gemm_ternary_few_48x1__avx512(const TernaryArgs& a) { ternary<Int8Avx512, RegisterTables<Int8Avx512>, 2, 6>(a); }
 void widen_binary_16__avx512(const WidenTernaryArgs& a) { widen_ternary<Int8Avx512, 1>(a); }
 void widen_ternary_16__avx512(const WidenTernaryArgs& a) { widen_ternary<Int8Avx512, 2>(a); }
 
