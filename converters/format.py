@@ -21,8 +21,21 @@ STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4, "b8csr": 5, "b16csr":
 VALUE_KINDS = {
     name: code
     for code, name in enumerate(
-        ["f32", "codebook", "f16", "s8", "i32", "s4", "bits", "q8", "q4", "product", "binary", "ternary"]
-        + ["i16"],
+        [
+            "f32",
+            "codebook",
+            "f16",
+            "s8",
+            "i32",
+            "s4",
+            "bits",
+            "q8",
+            "q4",
+            "product",
+            "binary",
+            "ternary",
+            "i16",
+        ],
         start=1,
     )
 }

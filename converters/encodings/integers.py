@@ -14,8 +14,8 @@ Integers = npt.NDArray[np.int8]
 
 
 def encode(weight: Weight) -> Encoded:
-    """Encodes s8 [M, K] (K in fours for panels) or i32 or i16 [M, 1] by the weight's role; in 4 bits what fits
-    them.
+    """Encodes s8 [M, K] (K in fours for panels), i32 or i16 [M, 1] by the weight's role; in 4 bits what
+    fits them.
     """
     matrix, structure, values, bits = weight.matrix, "rows", "s8", 8
     stored: npt.NDArray[np.generic]
