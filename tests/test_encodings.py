@@ -1,5 +1,6 @@
 """Linear and conv in every encoding, on every instruction set of this machine, against torch in float64."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,6 +149,54 @@ def test_layers_equal_torch(
                     np.testing.assert_allclose(
                         y, e, rtol=0, atol=tolerance, err_msg=f"{layer}, {isa}, {batch}"
                     )
+
+
+class Residual(nn.Module):
+    def __init__(self, first: nn.Conv2d) -> None:
+        super().__init__()
+        self.first = first
+        self.second = nn.Conv2d(64, 64, 3, padding=1)
+        self.third = nn.Conv2d(64, 64, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.first(x))
+        return self.third(torch.relu(self.second(y) + y))
+
+
+@pytest.mark.parametrize("size", [(29, 30), (28, 32), (26, 63)])
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda: nn.Conv2d(32, 64, 3, padding=1),
+        lambda: nn.Conv2d(32, 64, 3, stride=2, padding=1),
+        lambda: nn.Conv2d(16, 64, 5, padding=2),
+        lambda: nn.Conv2d(64, 64, 3, padding=2, dilation=2, groups=2),
+    ],
+)
+def test_rows_of_an_image_as_lines_of_a_tile(
+    first: Callable[[], nn.Conv2d], size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    module = Residual(first()).eval()
+    with torch.no_grad():
+        for layer in (module.first, module.second, module.third):
+            WEIGHTS["sparse"].apply(layer.weight)
+    path = tmp_path / "net.pyrt"
+    inputs = [(torch.randn(batch, module.first.in_channels, *size),) for batch in (1, 3)]
+    converters.convert(module, inputs[0], path, prefer="size", progress=False)
+    for x in inputs:
+        expected = reference(module, x)[0]
+        for isa in {"avx2", "avx512"} & set(ISAS):
+            monkeypatch.setenv("PYRUNTIME_ISA", isa)
+            results = []
+            for threads in (1, 3):
+                with pyruntime.load(path, threads=threads) as model:
+                    kernels = [layer.kernel for layer in model.profile(x[0].numpy()).layers]
+                    assert any("csr_lines" in kernel for kernel in kernels) == (isa == "avx512")
+                    results += [infer(model, x)[0] for _ in range(2)]  # the second in a used arena
+            np.testing.assert_allclose(results[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+            for y in results[1:]:
+                np.testing.assert_array_equal(y, results[0])
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)

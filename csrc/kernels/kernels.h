@@ -88,6 +88,9 @@ using WidenTernaryFn = void (*)(const WidenTernaryArgs&);
 // Y[rows][cols] (+)= W X for a block of columns of a sparse weight whose entries have been decoded to (offset, value)
 // pairs: row r has those from begin[r] up to end[r]. In the bcsr family an entry has `block` values, and stands for as
 // many rows, block*r and on; `rows` counts these blocks. Row i of y is then order[i], if there is an order.
+//
+// In the csr_lines family the columns are 1 to 6 lines of 16: column 16 * l + c goes to y + l * y_line + c, if it is
+// one of the first line_cols of its line, and its residual lies there as well. No mask, and no activation but a clamp.
 struct CsrArgs {
   const int32_t* off;  // where the entry's row of X starts, in floats from x
   const float* val;
@@ -103,6 +106,8 @@ struct CsrArgs {
   Epilogue epilogue;
   int block = 1;  // bcsr: 4, 8 or 16
   const uint32_t* order = nullptr;
+  ptrdiff_t y_line = 0;  // csr_lines
+  int line_cols = 16;
 };
 using CsrFn = void (*)(const CsrArgs&);
 
@@ -123,7 +128,7 @@ struct CsrFewArgs {
 using CsrFewFn = void (*)(const CsrFewArgs&);
 
 // Where the rows of a sparse weight pass a column: at[r] = the first entry of begin[r] .. end[r] - 1 whose offset is
-// not below `bound`, or end[r]. Offsets rise within a row.
+// not below `bound`, or end[r]. No entry behind that one has an offset below it.
 struct SplitRowsArgs {
   const int32_t* off;
   const uint32_t* begin;

@@ -88,7 +88,7 @@ void MatmulOp::run_csr(const RunContext& ctx, int part, const Range& range) cons
   Bump bump(ctx.thread_scratch(part));
   const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
   // Offsets count from X, or from its packed copy.
-  const bool table = !linear_ && !blocks_.packed;
+  const bool table = blocks_.rows || (!linear_ && !blocks_.packed);
   const int64_t block = w_.block();
   const auto stride = static_cast<int32_t>(blocks_.packed ? blocks_.tile : source_->plane);
   for (int64_t panel = range.panel; panel < range.panel_end;) {
@@ -125,11 +125,24 @@ void MatmulOp::run_csr(const RunContext& ctx, int part, const Range& range) cons
   }
 }
 
+void MatmulOp::plan_lines() {
+  const int64_t channels = w_.cols / geometry_.taps();
+  const int64_t entries = w_.structure == Weights::kPairs ? w_.rows * w_.cols / 2 : static_cast<int64_t>(w_.entries);
+  lines_ = LineTiles(geometry_, *source_, *out);
+  blocks_ = blocks_.with_lines(lines_, w_.rows_per_group(), channels, entries / w_.groups, *out);
+  if (!blocks_.rows) return;
+  const int64_t last = out->height - (lines_.bands(blocks_.rows) - 1) * blocks_.rows;
+  copies_[0] = lines_.sources(channels, blocks_.rows, blocks_.rows);
+  copies_[1] = lines_.sources(channels, blocks_.rows, last);
+  offsets_ = lines_.offsets(channels, blocks_.rows);
+}
+
 // The decoded rows times the columns of the range, block by block.
 void MatmulOp::multiply(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows,
                         const float* x, const Range& range) const {
   const CsrFn product = w_.block() > 1 ? ctx.kernels->bcsr_f32 : ctx.kernels->csr_f32;
-  const int64_t count = blocks_.count, stride = blocks_.packed ? blocks_.tile : source_->plane;
+  const int64_t count = blocks_.count;
+  const int64_t span = blocks_.packed ? blocks_.copied : blocks_.k * source_->plane;  // offsets of a block
   const int64_t base = first_row(row);
   uint32_t at = 0;
   for (int r = 0; r < rows; ++r) {
@@ -139,8 +152,9 @@ void MatmulOp::multiply(const RunContext& ctx, const Tile& tile, const float* va
   }
   for (int64_t b = 1; b < count; ++b) {
     ctx.kernels->split_rows({tile.off, tile.bounds + (b - 1) * rows, tile.bounds + count * rows, rows,
-                             static_cast<int32_t>(b * blocks_.k * stride), tile.bounds + b * rows});
+                             static_cast<int32_t>(b * span), tile.bounds + b * rows});
   }
+  if (blocks_.rows) return multiply_lines(ctx, tile, values, row, rows, x, range);
   for (int64_t col = range.col; col < range.col_end; col += blocks_.tile) {
     const auto cols = static_cast<int>(std::min(blocks_.tile, range.col_end - col));
     for (int64_t b = 0; b < count; ++b) {
@@ -155,6 +169,42 @@ void MatmulOp::multiply(const RunContext& ctx, const Tile& tile, const float* va
                out->plane, cols, b == 0, b == count - 1, epilogue(base, col), static_cast<int>(w_.block()),
                order(row)});
     }
+  }
+}
+
+void MatmulOp::multiply_lines(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows,
+                              const float* x, const Range& range) const {
+  const int64_t pieces = lines_.pieces(), bands = lines_.bands(blocks_.rows);
+  const int64_t channel_lines = lines_.lines(blocks_.rows), channels = blocks_.copied / 16 / channel_lines;
+  const int64_t all = static_cast<int64_t>(copies_[0].size()) / channel_lines;
+  for (int64_t t = range.col / blocks_.tile; t < range.col_end / blocks_.tile; ++t) {
+    const int64_t col = t % pieces * 16, band = t / pieces % bands, image = t / pieces / bands;
+    const int64_t top = band * blocks_.rows, held = std::min(blocks_.rows, out->height - top);
+    const int64_t at = image * out->image + top * out->pitch + col;
+    const auto line_cols = static_cast<int>(std::min<int64_t>(out->width - col, 16));
+    for (int64_t b = 0; b < blocks_.count; ++b) {
+      const int64_t first = b * channels, k = std::min(channels, all - first) * channel_lines;
+      ctx.kernels->pack_rows_f32({x + at, copies_[held < blocks_.rows].data() + first * channel_lines,
+                                  static_cast<int>(k), 16, tile.packed, 16});
+      Epilogue finish = epilogue(row, at);
+      finish.mask = nullptr;  // the gaps are not among the columns of a line
+      ctx.kernels->csr_lines_f32({tile.off, values, tile.bounds + b * rows, tile.bounds + (b + 1) * rows, rows,
+                                  tile.packed - b * blocks_.copied, out->row(row) + at, out->plane,
+                                  static_cast<int>(held * 16), b == 0, b == blocks_.count - 1, finish, 1, nullptr,
+                                  out->pitch, line_cols});
+    }
+    if (out->mask && col + 16 >= out->width) clear_gaps(row, rows, image, top, held);
+  }
+}
+
+// The gaps behind some rows of an image, and below it.
+void MatmulOp::clear_gaps(int64_t row, int64_t rows, int64_t image, int64_t top, int64_t held) const {
+  const bool bottom = top + held == out->height, last = bottom && image + 1 == out->images;
+  for (int64_t c = row; c < row + rows; ++c) {
+    for (int64_t h = top; h < top + held - last; ++h) {
+      std::fill(out->row(c, image, h) + out->width, out->row(c, image, h + 1), 0.0f);
+    }
+    if (bottom && !last) std::fill(out->row(c, image, out->height), out->row(c, image + 1, 0), 0.0f);
   }
 }
 

@@ -7,23 +7,28 @@
 
 #include "base/cpu.h"
 #include "base/math.h"
+#include "ops/line_tiles.h"
 
 namespace pyrt {
 
 constexpr int64_t kDecodedRows = 4096;  // at a time, or a panel
 
 struct CsrBlocks {
+  static constexpr int64_t kWidest = 6;  // lines of a tile
+
   int64_t tile = 16;        // columns of X done at a time
   int64_t k = 0;            // columns of W done at a time
   int64_t count = 1;        // blocks of k columns
   bool packed = false;      // a block of X is copied side by side before use
   int64_t entries = 16384;  // decoded at a time, a panel at least: their offsets and values stay in L2
+  int64_t rows = 0;         // of an image, whose lines a tile is; 0: a tile is columns in a row
+  int64_t copied = 0;       // floats of a packed block
 
   // For `entries` in rows x k of a group, times `cols` columns. shifted: rows of X start anywhere, as those of the taps
   // of a convolution do, and a vector load of them takes two cache lines.
   static CsrBlocks choose(int64_t rows, int64_t k, int64_t entries, int64_t cols, bool shifted) {
-    constexpr int64_t kLine = 64, kColumns = 16;    // bytes of a cache line, floats in it
-    constexpr int64_t kWidest = 6, kNarrowest = 2;  // lines
+    constexpr int64_t kLine = 64, kColumns = 16;  // bytes of a cache line, floats in it
+    constexpr int64_t kNarrowest = 2;             // lines
     // Of a row in a block: fewer are not worth loading and storing its sums, and more not worth a block beyond L1.
     constexpr int64_t kFewest = 16, kEnough = 40;
     constexpr int64_t kMoreEntries = 65536;  // where each time X is copied or read again
@@ -50,7 +55,38 @@ struct CsrBlocks {
     if (b.count > 1) b.entries = kMoreEntries;
     b.k = ceil_div(std::max<int64_t>(k, 1), std::max<int64_t>(b.count, 1));
     b.count = std::max<int64_t>(ceil_div(k, b.k), 1);
+    if (b.packed) b.copied = b.k * b.tile;
     return b;
+  }
+
+  // For the packed blocks of a convolution, the same with tiles of lines, if they are faster. out: its output.
+  CsrBlocks with_lines(const LineTiles& tiles, int64_t m, int64_t channels, int64_t nnz, const Node& out) const {
+    // Cycles, besides those of the entries: of a row of W in a block and tile, and of a copied line.
+    constexpr double kRow = 25, kCopy = 4;
+    constexpr double kGain = 0.95;  // less is not worth the looser fit
+    const auto cost = [&](int64_t blocks, int64_t copies) {
+      return kRow * static_cast<double>(blocks) + kCopy * static_cast<double>(copies) / static_cast<double>(m);
+    };
+    const double per_row = static_cast<double>(nnz) / static_cast<double>(m), images = static_cast<double>(out.images);
+    double least =
+        kGain * (per_row * static_cast<double>(ceil_div(out.cols, 16)) +
+                 static_cast<double>(ceil_div(out.cols, tile)) * cost(count, channels * tiles.taps() * tile / 16));
+    CsrBlocks best = *this;
+    for (int64_t n = 2; n <= kWidest; ++n) {
+      const int64_t bands = tiles.bands(n);
+      if (ceil_div(out.height, bands) != n) continue;
+      // Half as much again as L1: smaller blocks have rows of too few entries.
+      const int64_t most = std::max<int64_t>(cache_sizes().l1d * 3 / 2 / 64 / tiles.lines(n), 1);
+      const int64_t held = ceil_div(channels, ceil_div(channels, most)), blocks = ceil_div(channels, held);
+      const double found = images * static_cast<double>(tiles.pieces()) *
+                           (per_row * static_cast<double>(out.height) +
+                            static_cast<double>(bands) * cost(blocks, channels * tiles.lines(n)));
+      if (found >= least) continue;
+      least = found;
+      best.rows = n, best.tile = n * 16, best.k = held * tiles.taps(), best.count = blocks;
+      best.copied = held * tiles.lines(n) * 16;
+    }
+    return best;
   }
 };
 

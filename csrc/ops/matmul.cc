@@ -47,7 +47,6 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
   few_ = out->cols <= kFewColumns;
   linear_ = as_csr() && geometry_.taps() == 1 && geometry_.row_shift(0) == 0 && geometry_.col_shift(0) == 0;
   if (!linear_) geometry_.offsets(*source_, w_.cols / geometry_.taps(), &offsets_);
-  *table_bytes += offsets_.size() * sizeof(int32_t) + strips_.size() * sizeof(WinogradStrip);
   largest_panel_ = 0;
   if (w_.structure == Weights::kPairs) {
     largest_panel_ = w_.cols / 2 * kPanel;
@@ -61,7 +60,12 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
       largest_panel_ = std::max<int64_t>(largest_panel_, w_.panel_start[p + 1] - w_.panel_start[p]);
     }
   }
+  // A narrower vector would need several passes over W for a tile.
+  const bool lines = isa_includes(isa, Isa::kAvx512) && act_.code <= Act::kClamp;
+  if (lines && as_csr() && blocks_.packed && w_.block() == 1 && !few_) plan_lines();
   winograd_ = plan_winograd();
+  *table_bytes += (offsets_.size() + copies_[0].size() + copies_[1].size()) * sizeof(int32_t) +
+                  strips_.size() * sizeof(WinogradStrip);
   uint8_t* none = nullptr;
   Bump bump(none);
   Tile(w_, largest_panel_, blocks_, few_ ? out->cols : 0, &bump);
@@ -90,10 +94,11 @@ int64_t MatmulOp::flops() const {
 
 const char* MatmulOp::kernel(const Kernels& k) const {
   if (winograd_) return k.winograd_input_f32_name;
-  if (w_.structure == Weights::kPairs) return few_ ? k.pairs_f32_few_name : k.csr_f32_name;
+  if (w_.structure == Weights::kPairs && few_) return k.pairs_f32_few_name;
   if (w_.blocks()) return few_ ? k.bcsr_f32_few_name : k.bcsr_f32_name;
-  if (w_.structure == Weights::kCsr && dot()) return k.csr_f32_dot_name;
-  if (w_.structure == Weights::kCsr) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
+  if (dot()) return k.csr_f32_dot_name;
+  if (blocks_.rows) return k.csr_lines_f32_name;
+  if (as_csr()) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
   if (few_ && w_.packed) {
     switch (w_.packed_bits) {
       case 1: return k.gemm_binary_few_name;
@@ -113,19 +118,20 @@ void MatmulOp::run(const RunContext& ctx) {
   const int64_t panels = w_.groups * w_.panels_per_group();
   const int64_t work = static_cast<int64_t>(w_.entries) * w_.codeword * out->cols + out->elements();
   ctx.parallel(work, [&](int part, int parts) {
-    Range range{0, panels, 0, out->cols};
+    const int64_t cols = tiled_columns();
+    Range range{0, panels, 0, cols};
     // Rows are split where every thread gets enough panels, since decoding is then done once; else columns are.
     // The order of a sparse sum depends on the tile a column lies in, so tiles are not cut.
     const bool csr = as_csr();
     const int64_t granule = csr ? blocks_.tile : 16;
     // Copying X costs more than decoding twice.
-    const bool by_rows = (panels >= 4 * parts && !(csr && blocks_.packed)) || few_ || out->cols < 2 * granule * parts;
+    const bool by_rows = (panels >= 4 * parts && !(csr && blocks_.packed)) || few_ || cols < 2 * granule * parts;
     if (by_rows) {
       range.panel = first_panel(part, parts, panels);
       range.panel_end = first_panel(part + 1, parts, panels);
     } else {
-      range.col = std::min(round_up(out->cols * part / parts, granule), out->cols);
-      range.col_end = std::min(round_up(out->cols * (part + 1) / parts, granule), out->cols);
+      range.col = std::min(round_up(cols * part / parts, granule), cols);
+      range.col_end = std::min(round_up(cols * (part + 1) / parts, granule), cols);
     }
     if (range.panel >= range.panel_end || range.col >= range.col_end) return;
     if (out->mask && (by_rows || part == parts - 1)) clear_margins(range);

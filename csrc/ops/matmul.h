@@ -66,7 +66,7 @@ class MatmulOp : public Op {
         const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
         const int64_t block = w.block();  // values of an entry
         const int64_t rows = std::min(std::max(w.panel_rows, kDecodedRows), w.rows);
-        if (blocks.packed) packed = bump->take<float>(blocks.k * blocks.tile);
+        if (blocks.packed) packed = bump->take<float>(blocks.copied);
         off = bump->take<int32_t>(entries);
         counts = bump->take<uint32_t>(rows);
         bounds = bump->take<uint32_t>(rows * (blocks.count + 1));
@@ -85,7 +85,7 @@ class MatmulOp : public Op {
       } else if (w.structure == Weights::kPairs) {
         const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
         const int64_t rows = std::min(kDecodedRows, w.rows);
-        if (blocks.packed) packed = bump->take<float>(blocks.k * blocks.tile);
+        if (blocks.packed) packed = bump->take<float>(blocks.copied);
         off = bump->take<int32_t>(entries);
         values = bump->take<float>(entries);
         counts = bump->take<uint32_t>(rows);
@@ -208,6 +208,12 @@ class MatmulOp : public Op {
   // Multiplied as CSR, if its columns are many.
   bool as_csr() const { return w_.sparse() || w_.structure == Weights::kPairs; }
 
+  // Columns as they are shared out: those of the output, or tile after tile.
+  int64_t tiled_columns() const { return blocks_.rows ? lines_.tiles(blocks_.rows) * blocks_.tile : out->cols; }
+  void multiply_lines(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows,
+                      const float* x, const Range& range) const;
+  void plan_lines();
+  void clear_gaps(int64_t row, int64_t rows, int64_t image, int64_t top, int64_t held) const;
   uint32_t row_count(int64_t row) const;
 
   void split_phases(const RunContext& ctx) const;
@@ -229,6 +235,9 @@ class MatmulOp : public Op {
   int64_t largest_panel_ = 0;
   CsrBlocks blocks_;  // sparse weights
   std::vector<int32_t> offsets_;
+  // Sparse convolutions in tiles of lines: where the copied lines lie in X, of a tile and of the last of an image.
+  LineTiles lines_;
+  std::vector<int32_t> copies_[2];
 
   // Winograd only: the output in strips of tiles.
   std::vector<WinogradStrip> strips_;

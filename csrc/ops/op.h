@@ -160,6 +160,7 @@ class Op {
   const OpSpec& spec() const { return spec_; }
   std::vector<Node*> in;
   Node* out = nullptr;
+  Isa isa = Isa::kRef;  // of the kernels that will run it
 
  protected:
   Status error(const std::string& rule) const {

@@ -78,6 +78,7 @@ Status Plan::infer(const std::vector<Array>& inputs) {
     std::unique_ptr<Op> op = make_op(spec);
     for (uint32_t v : spec.inputs) op->in.push_back(nodes_[v].get()), ++nodes_[v]->consumers;
     op->out = nodes_[spec.outputs[0]].get();
+    op->isa = model_.kernels().isa;
     PYRT_RETURN_IF_ERROR(op->infer());
     if (!addressable(*op->out)) {
       return invalid_argument("layer " + std::string(spec.name) + ": its output is too large for these inputs");

@@ -44,6 +44,7 @@ const Family kFamilies[] = {
     {"widen_binary", [](void (*k)()) { test_widen_ternary(cast<pyrt::WidenTernaryFn>(k), 1); }},
     {"widen_ternary", [](void (*k)()) { test_widen_ternary(cast<pyrt::WidenTernaryFn>(k), 2); }},
     {"csr_f32", [](void (*k)()) { test_csr(cast<pyrt::CsrFn>(k), false); }},
+    {"csr_lines_f32", [](void (*k)()) { test_csr_lines(cast<pyrt::CsrFn>(k)); }},
     {"csr_f32_few", [](void (*k)()) { test_csr_few(cast<pyrt::CsrFewFn>(k), false); }},
     {"bcsr_f32", [](void (*k)()) { test_csr(cast<pyrt::CsrFn>(k), true); }},
     {"bcsr_f32_few", [](void (*k)()) { test_csr_few(cast<pyrt::CsrFewFn>(k), true); }},

@@ -401,6 +401,67 @@ inline void test_csr(pyrt::CsrFn fn, bool blocks) {
       });
 }
 
+// Lines of 16 columns whose places in y may be nearer than that, as the rows of a small image are.
+inline void test_csr_lines(pyrt::CsrFn fn) {
+  constexpr pyrt::Act kActs[] = {pyrt::Act::kNone, pyrt::Act::kClamp};
+  for (int i = 0; i < 600; ++i) {
+    const int rows = rng.between(1, 20), k = rng.below(60), lines = rng.between(1, 6), width = rng.between(1, 16);
+    const int line = width + rng.below(30), stride = (lines - 1) * line + width + rng.below(20);
+    const int blocks = rng.below(8);
+    const bool first = blocks != 1 && blocks != 2, last = blocks != 2 && blocks != 3, residual = rng.coin();
+    what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " lines " + std::to_string(lines) + " of " +
+           std::to_string(width) + " each " + std::to_string(line);
+    const auto weight = sparse_rows(static_cast<Pattern>(i % static_cast<int>(Pattern::kCount)), rows, k);
+    SparseWeight w(weight);
+    Columns x(k, 16 * lines, false);
+    Guarded<int32_t> off(w.nnz);
+    Guarded<uint32_t> begin(weight.size()), end(weight.size());
+    uint32_t at = 0;
+    for (size_t r = 0; r < weight.size(); ++r) {
+      begin[r] = at;
+      for (int col : weight[r].cols) off[at++] = x.off()[col];
+      end[r] = at;
+    }
+    // Whole vectors of y and of the residual are read.
+    const auto size = static_cast<size_t>(rows * stride + 16);
+    Guarded<float> y(size), added(size), scale(weight.size()), bias(weight.size());
+    std::vector<float> before(size);
+    for (size_t j = 0; j < size; ++j) before[j] = y[j] = rng.real(-2, 2);
+    rng.fill(added);
+    rng.fill(scale);
+    rng.fill(bias);
+    pyrt::Epilogue e;
+    e.act = {kActs[rng.below(2)], -1.0f, 1.5f};
+    if (rng.coin()) e.scale = scale.data();
+    if (rng.coin()) e.bias = bias.data();
+    if (residual) e.residual = added.data();
+    fn({off.data(), w.values.data(), begin.data(), end.data(), rows, x.x(), y.data(), stride, 16 * lines, first, last,
+        e, 1, nullptr, line, width});
+    std::vector<bool> written(size);
+    for (int r = 0; r < rows; ++r) {
+      const SparseRow& row = weight[static_cast<size_t>(r)];
+      for (int l = 0; l < lines; ++l) {
+        for (int c = 0; c < width; ++c) {
+          const auto place = static_cast<size_t>(r * stride + l * line + c);
+          Sum sum;
+          if (!first) sum.add(static_cast<double>(before[place]));
+          for (size_t j = 0; j < row.cols.size(); ++j) {
+            sum.add(row.values[j], x.x()[x.off()[row.cols[j]] + 16 * l + c]);
+          }
+          if (last && e.scale) sum.scale(static_cast<double>(e.scale[r]));
+          if (last && e.bias) sum.add(static_cast<double>(e.bias[r]));
+          if (last && e.residual) sum.add(static_cast<double>(added[place]));
+          Tail::check_act(last ? e.act : pyrt::Activation{}, r, l * line + c, sum, y[place]);
+          written[place] = true;
+        }
+      }
+    }
+    for (size_t j = 0; j < size; ++j) {
+      if (!written[j] && y[j] != before[j]) fail("element %zu lies in no line and is overwritten", j);
+    }
+  }
+}
+
 inline void test_csr_few(pyrt::CsrFewFn fn, bool blocks) {
   sweep_csr(true, blocks,
             [&](const std::vector<SparseRow>& weight, int block, SparseWeight& w, Columns& x, Guarded<int32_t>& off,

@@ -14,7 +14,7 @@ namespace {
 
 // One pass over all rows for NV vectors of columns from column 0. U independent sums per vector hide the latency of the
 // multiply-add (4 cycles, 2 a cycle: 8 in flight), which rows of a narrow tile could not fill.
-template <class V, int NV, int U>
+template <class V, int NV, int U, bool lines>
 inline void csr_tile(const CsrArgs& a) {
   // Held in registers: the compiler must think that a store to y changes `a`.
   const float *const x = a.x, *const all_values = a.val;
@@ -25,6 +25,7 @@ inline void csr_tile(const CsrArgs& a) {
   const bool first = a.first, last = a.last;
   float* y = a.y;
   const RowFinish<V> finish(a.epilogue);
+  const Place<V, lines> place(a);
   for (int r = 0; r < rows; ++r, y += y_stride) {
     const int32_t* off = all_off + begin[r];
     const float* val = all_values + begin[r];
@@ -34,7 +35,7 @@ inline void csr_tile(const CsrArgs& a) {
     for (int v = 0; v < NV; ++v) acc[0][v] = V::zero();
     if (!first) {
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) acc[0][v] = V::load(y + v * V::width);
+      for (int v = 0; v < NV; ++v) acc[0][v] = V::load(y + place(v));
     }
 #pragma GCC unroll 8
     for (int u = 1; u < U; ++u)
@@ -70,11 +71,11 @@ inline void csr_tile(const CsrArgs& a) {
       for (int v = 0; v < NV; ++v) acc[0][v] = V::add(acc[0][v], acc[u][v]);
     if (!last) {
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) V::store(y + v * V::width, acc[0][v]);
+      for (int v = 0; v < NV; ++v) place.store(y, v, acc[0][v]);
       continue;
     }
-    finish.template store<NV>(acc[0], r, y, y_stride);
-    if (finish.slow()) apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask, 0);
+    finish.template store<NV>(acc[0], r, y, y_stride, place);
+    if (!lines && finish.slow()) apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask, 0);
   }
 }
 
@@ -99,17 +100,17 @@ template <class V, int widest>
 inline void csr(const CsrArgs& args) {
   for_tiles<V, widest>(args, [](const CsrArgs& a, int vectors) {
     if constexpr (widest > 6) {
-      if (vectors == 8) return csr_tile<V, 8, 1>(a);
-      if (vectors == 7) return csr_tile<V, 7, 1>(a);
+      if (vectors == 8) return csr_tile<V, 8, 1, false>(a);
+      if (vectors == 7) return csr_tile<V, 7, 1, false>(a);
     }
     if constexpr (widest > 4) {
-      if (vectors == 6) return csr_tile<V, 6, 2>(a);
-      if (vectors == 5) return csr_tile<V, 5, 2>(a);
+      if (vectors == 6) return csr_tile<V, 6, 2, false>(a);
+      if (vectors == 5) return csr_tile<V, 5, 2, false>(a);
     }
-    if (vectors == 4) csr_tile<V, 4, 2>(a);
-    else if (vectors == 3) csr_tile<V, 3, 2>(a);
-    else if (vectors == 2) csr_tile<V, 2, 4>(a);
-    else csr_tile<V, 1, 4>(a);
+    if (vectors == 4) csr_tile<V, 4, 2, false>(a);
+    else if (vectors == 3) csr_tile<V, 3, 2, false>(a);
+    else if (vectors == 2) csr_tile<V, 2, 4, false>(a);
+    else csr_tile<V, 1, 4, false>(a);
   });
 }
 

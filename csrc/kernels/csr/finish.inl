@@ -6,6 +6,25 @@
 namespace pyrt {
 namespace {
 
+// Where the vectors of a tile lie in y: side by side, or as lines of 16 columns, of which some columns are stored.
+template <class V, bool lines>
+class Place {
+ public:
+  explicit Place(const CsrArgs& a) : distance_(a.y_line), columns_(a.line_cols) {}
+  __attribute__((always_inline)) ptrdiff_t operator()(int v) const {
+    return lines ? v * V::width / 16 * distance_ + v * V::width % 16 : v * V::width;
+  }
+  __attribute__((always_inline)) void store(float* y, int v, typename V::reg x) const {
+    if (!lines || columns_ == 16) return V::store(y + (*this)(v), x);
+    const int n = columns_ - v * V::width % 16;
+    if (n > 0) V::store_first(y + (*this)(v), x, n);
+  }
+
+ private:
+  ptrdiff_t distance_;
+  int columns_;
+};
+
 template <class V>
 class RowFinish {
  public:
@@ -15,8 +34,9 @@ class RowFinish {
     high_ = V::set1(clamp_ ? e.act.p1 : std::numeric_limits<float>::infinity());
   }
 
-  template <int NV>
-  __attribute__((always_inline)) void store(typename V::reg* acc, int r, float* y, ptrdiff_t y_stride) const {
+  template <int NV, bool lines>
+  __attribute__((always_inline)) void store(typename V::reg* acc, int r, float* y, ptrdiff_t y_stride,
+                                            const Place<V, lines>& place) const {
     if (e_.scale) {
       const auto scale = V::set1(e_.scale[r]);
 #pragma GCC unroll 8
@@ -29,18 +49,18 @@ class RowFinish {
     }
     if (e_.residual) {
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) acc[v] = V::add(acc[v], V::load(e_.residual + r * y_stride + v * V::width));
+      for (int v = 0; v < NV; ++v) acc[v] = V::add(acc[v], V::load(e_.residual + r * y_stride + place(v)));
     }
     if (clamp_) {
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[v] = V::min(high_, V::max(low_, acc[v]));
     }
-    if (e_.mask && !slow_) {
+    if (!lines && e_.mask && !slow_) {
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[v] = V::apply_mask(V::load_mask(e_.mask, v * V::width), acc[v]);
     }
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) V::store(y + v * V::width, acc[v]);
+    for (int v = 0; v < NV; ++v) place.store(y, v, acc[v]);
   }
   // A costly activation works on what has been stored: calling it among the sums would spill them.
   bool slow() const { return slow_; }

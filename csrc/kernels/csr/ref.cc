@@ -15,6 +15,17 @@ void csr_f32__ref(const CsrArgs& a) {
   }
 }
 
+void csr_lines_f32__ref(const CsrArgs& a) {
+  for (int line = 0; line < a.cols / 16; ++line) {
+    CsrArgs part = a;
+    part.x += line * 16;
+    part.y += line * a.y_line;
+    if (a.epilogue.residual) part.epilogue.residual += line * a.y_line;
+    part.cols = a.line_cols;
+    csr_f32__ref(part);
+  }
+}
+
 void bcsr_f32__ref(const CsrArgs& a) {
   for (int r = 0; r < a.block * a.rows; ++r) {
     const int b = r / a.block, row = a.order ? static_cast<int>(a.order[r]) : r;

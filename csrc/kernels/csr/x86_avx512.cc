@@ -13,6 +13,16 @@
 namespace pyrt {
 
 void csr_f32_1x96__avx512(const CsrArgs& a) { csr<Avx512, 6>(a); }
+void csr_lines_f32_1x96__avx512(const CsrArgs& a) {
+  switch (a.cols / 16) {
+    case 1: return csr_tile<Avx512, 1, 4, true>(a);
+    case 2: return csr_tile<Avx512, 2, 4, true>(a);
+    case 3: return csr_tile<Avx512, 3, 2, true>(a);
+    case 4: return csr_tile<Avx512, 4, 2, true>(a);
+    case 5: return csr_tile<Avx512, 5, 2, true>(a);
+    default: return csr_tile<Avx512, 6, 2, true>(a);
+  }
+}
 void bcsr_f32_4x96__avx512(const CsrArgs& args) {
   for_tiles<Avx512, 6>(args, [](const CsrArgs& a, int vectors) {
     if (vectors == 6) bcsr_tile<Avx512, 6>(a);
