@@ -82,6 +82,40 @@ def test_models(name: str, implementation: str, tmp_path: Path) -> None:
         assert bool(shared) == (name == "Albert")
 
 
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("Bert", "ForSequenceClassification"),
+        ("DistilBert", "ForQuestionAnswering"),
+        ("GPT2", "LMHeadModel"),
+    ],
+)
+def test_models_with_heads_as_they_are(name: str, head: str, tmp_path: Path) -> None:
+    """No wrapper: inputs by keyword, every output that is a tensor."""
+    torch.manual_seed(0)
+    if name == "GPT2":
+        sizes = {"vocab_size": 60, "n_positions": 40, "n_embd": 32, "n_layer": 1, "n_head": 4}
+        config = transformers.GPT2Config(**sizes, use_cache=False, bos_token_id=1, eos_token_id=1)
+    else:
+        config = small(name, "sdpa").config
+    module = getattr(transformers, name + head)(config).eval()
+    report = converters.convert(module, sentences(2, 9, 60), tmp_path / "net.pyrt", progress=False)
+    if name == "GPT2":  # the table is the output layer, and of no weight are there two
+        assert report.file_bytes < 1.1 * 4 * sum(p.numel() for p in module.parameters()) + 10_000
+    with pyruntime.load(tmp_path / "net.pyrt") as model:
+        assert [info.shape for info in model.inputs] == [("batch", "length")] * 2
+        for batch, length in ((1, 1), (3, 17), (2, 38)):
+            inputs = sentences(batch, length, 60)
+            with torch.no_grad():
+                wanted = [x for x in module(**inputs).values() if isinstance(x, Tensor)]
+            y = model.infer({name: x.numpy() for name, x in inputs.items()})
+            found = list(y.values()) if isinstance(y, dict) else [y]
+            for a, b in zip(found, wanted, strict=True):
+                # Causal attention of padding to nothing is not a number in torch.
+                seen = inputs["attention_mask"].bool() if b.shape[:2] == (batch, length) else ...
+                np.testing.assert_allclose(torch.from_numpy(a)[seen], b[seen], atol=1e-5, rtol=1e-4)
+
+
 def shared_tables(path: Path) -> list[str]:
     """Embedding tables and what other layers take from them, as the summary says it."""
     with pyruntime.load(path) as model:

@@ -29,7 +29,13 @@ def linear(c: Context, x: object, weight: object, bias: object = None) -> Value:
     weights = [c.weight(weight, "weight", "matrix", weight.array, columns=columns)]
     if bias is not None:
         weights.append(c.vector(need_constant(bias, "the bias"), "bias"))
-    return c.emit("linear", [x], weights=weights, layout=x.rank - 1)
+    before = c.before_flattening(x)
+    if before is None:
+        return c.emit("linear", [x], weights=weights, layout=x.rank - 1)
+    rows = len(weight.tensor)
+    output = Value((*before.shape[:-1], rows), (*before.example[:-1], rows))
+    y = c.emit("linear", [before], weights=weights, layout=before.rank - 1, output=output)
+    return c.reshape(y, c.shapes[0], c.examples[0])
 
 
 @lowers("addmm.default")

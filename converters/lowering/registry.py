@@ -211,9 +211,12 @@ class Context:
         return codebook.distinct(constant.array) is not None
 
     def reshape(self, x: Value, shape: Sequence[Dim], example: Sequence[int]) -> Value:
-        """x as `shape`; the same value if it has that shape already."""
+        """x as `shape`; the same value if it has that shape already, or had it before it was reshaped."""
         if tuple(shape) == x.shape:
             return x
+        before = self.reshaped_from(x)
+        if before is not None and tuple(shape) == before.shape:
+            return before
         codes = reshape_codes(x.shape, shape)
         if codes is None:
             raise Unsupported(
@@ -221,6 +224,18 @@ class Context:
                 "of the input; convert with fixed shapes (dynamic_batch=False)"
             )
         return self.emit("reshape", [x], {"dims": codes}, output=Value(tuple(shape), tuple(example)))
+
+    def reshaped_from(self, x: Value) -> Value | None:
+        """What x is another shape of, if a reshape made it."""
+        op = next((op for op in reversed(self.graph.ops) if op.output is x), None)
+        return op.inputs[0] if op is not None and op.kind == "reshape" else None
+
+    def before_flattening(self, x: Value) -> Value | None:
+        """For ops on the last dimension alone: what x was before its other dimensions were made one, if they
+        were, as in [batch * length, features]; that could not be undone after the op.
+        """
+        before = self.reshaped_from(x) if x.rank == 2 else None
+        return before if before is not None and before.shape[-1] == x.shape[-1] else None
 
     def with_rank(self, x: Value, rank: int) -> Value:
         """x with leading dimensions of 1, for numpy broadcasting."""
