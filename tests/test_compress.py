@@ -15,7 +15,20 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
 
-from converters.compress import adopt_masks, cluster, cubic_sparsity, deep_compression, prune, sparsity_of
+from converters.compress import (
+    QuantNoise,
+    adopt_masks,
+    cluster,
+    cubic_sparsity,
+    deep_compression,
+    half,
+    product_quantize,
+    prune,
+    quant_noise,
+    quantize_weights,
+    remove_quant_noise,
+    sparsity_of,
+)
 from converters.compress.cluster import _initial_centroids
 
 
@@ -379,7 +392,10 @@ class Tied(nn.Module):
         (lambda net: cluster(net, k={"5": 0}), "k of layer '5' is 0"),
         (lambda net: cluster(net, bits=4, init="kmeans++"), "init is 'kmeans\\+\\+'"),
         (lambda net: prune(nn.ReLU(), 0.5), "ReLU has no linear, conv2d, LSTM or GRU layer"),
-        (lambda net: prune(Tied(), 0.5), "layers 'one' and 'two' are tied"),
+        (
+            lambda net: prune(Tied(), {"one": 0.5, "two": 0.6}),
+            "'one' and 'two' are tied to one weight: name one",
+        ),
         (lambda net: deep_compression(net, pytest.fail, 0.5, bits=0), "bits of layer '0' is 0"),
         (lambda net: deep_compression(net, pytest.fail, {"9": 0.5}, bits=4), "'9' is not a linear"),
         (lambda net: deep_compression(net, pytest.fail, 0.5, bits=4, prune_steps=0), "prune_steps"),
@@ -512,3 +528,51 @@ def test_exports(compressed, strict):
         compressed.eval(), (X,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=strict
     )
     assert torch.equal(program.module()(X[:2]), compressed(X[:2]))
+
+
+class TiedTable(nn.Module):
+    """A table, and an output layer tied to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.between, self.out = nn.Embedding(30, 16), nn.Linear(16, 16), nn.Linear(16, 30)
+        self.out.weight = self.words.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.out(self.between(self.words(ids)))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda net: prune(net, 0.5),
+        lambda net: prune(net, 0.5, layers=["out"], calibration=[torch.arange(30)[None]], progress=False),
+        lambda net: cluster(net, bits=3, progress=False),
+        lambda net: product_quantize(net, {"words": 8}, codewords=9, progress=False),
+        lambda net: half(net),
+        lambda net: quantize_weights(net, 4, group=None),
+        lambda net: quant_noise(net, "int4", 0.5),
+        lambda net: cluster(prune(net, 0.5), bits=3, progress=False),
+    ],
+)
+def test_tied_layers_are_compressed_once_and_stay_tied(how):
+    torch.manual_seed(0)
+    net = TiedTable()
+    dense = net.words.weight.detach().clone()
+    count = len(list(net.parameters()))
+    how(net)
+    net.eval()
+    for module in (net, copy.deepcopy(net)):
+        assert torch.equal(module.words.weight, module.out.weight)
+        assert len(list(module.parameters())) == count
+        optimizer = torch.optim.SGD(module.parameters(), 1.0)
+        before = module.words.weight.detach().clone()
+        module(torch.arange(30)[None]).square().mean().backward()
+        optimizer.step()
+        assert torch.equal(module.words.weight, module.out.weight)
+        assert not torch.equal(module.words.weight, before)
+    if any(isinstance(part, QuantNoise) for part in net.modules()):
+        remove_quant_noise(net)
+        assert type(net.words) is nn.Embedding and net.words.weight is net.out.weight
+    else:
+        assert not torch.equal(before, dense)

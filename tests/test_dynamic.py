@@ -6,7 +6,7 @@ import numpy as np
 import pyrt_reader
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import converters
 import pyruntime
@@ -78,11 +78,47 @@ def test_chosen_layers(tmp_path: Path) -> None:
     assert kinds.count("linear") == 2 and kinds.count("qlinear_dynamic") == 1
 
 
+class Words(nn.Module):
+    """A table and a linear layer, which may be tied."""
+
+    def __init__(self, tied: bool) -> None:
+        super().__init__()
+        self.words, self.between, self.out = nn.Embedding(70, 48), nn.Linear(48, 48), nn.Linear(48, 70)
+        if tied:
+            self.out.weight = self.words.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.out(self.between(self.words(ids)))
+        return logits
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_tables_take_a_byte_an_entry(tied: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Words(tied).eval()
+    exact, ids = module.words.weight.detach().clone(), torch.randint(70, (3, 9))
+    quantize_dynamic(module)
+    step = exact.abs().amax(1, keepdim=True) / (64 if tied else 127)
+    assert ((module.words.weight - exact).abs() <= step).all()
+    assert tied == torch.equal(module.words.weight, module.out.weight)
+    report = converters.convert(module, ids, tmp_path / "net.pyrt", progress=False)
+    (table,) = (layer for layer in report.layers if layer.name.startswith("words"))
+    assert "s8" in table.encoding and table.file_bytes <= 72 * 48 + 64
+    with pyruntime.load(tmp_path / "net.pyrt") as model:
+        np.testing.assert_allclose(model.infer(ids.numpy()), module(ids).detach(), atol=1e-4)
+
+
 def test_errors(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no linear layer"):
+    with pytest.raises(ValueError, match="no linear or embedding layer"):
         quantize_dynamic(nn.Sequential(nn.Conv2d(3, 4, 3)))
-    with pytest.raises(ValueError, match="'0' is no linear layer"):
-        quantize_dynamic(nn.Sequential(nn.Conv2d(3, 4, 3)), layers=["0"])
+    with pytest.raises(ValueError, match="Embedding has no linear layer to quantize"):
+        quantize_dynamic(nn.Embedding(5, 4))
+    with pytest.raises(ValueError, match="'0' is not a linear or embedding layer; there are: 1"):
+        quantize_dynamic(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 4)), layers=["0"])
+    with pytest.raises(ValueError, match="weight_bits of layer '0' is 9: must be 2 to 8"):
+        quantize_dynamic(feed_forward(), weight_bits={"0": 9})
+    with pytest.raises(ValueError, match="weight_bits names '7', which is not quantized; there are: 0, "):
+        quantize_dynamic(feed_forward(), weight_bits={"7": 4})
     from converters.compress import RoundTokens
 
     with pytest.raises(converters.ConvertError, match="in front of linear layers"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 import converters
 import pyruntime
 from bench.nets import DenseNet121, MobileNetV3Small, ResNetCifar, SqueezeNetV1_1, randomize
+from converters import pipeline
 from converters.compress import FakeQuantize, RowGrid, quantize, quantize_within
 from converters.compress.observers import Histogram
 
@@ -183,6 +185,23 @@ def test_a_wrong_file_is_refused(
     with pytest.raises(converters.ConvertError, match="differs from torch's"):
         converters.convert(integers, batches[0], tmp_path / "net.pyrt", progress=False)
     assert not (tmp_path / "net.pyrt").exists()
+
+
+def test_without_float_inputs_biases_show_how_far_roundings_move_a_net() -> None:
+    torch.manual_seed(0)
+    module = nn.Linear(4, 500)
+    before = copy.deepcopy(module.state_dict())
+    ids, wanted = torch.arange(4), [torch.ones(500)]
+
+    def run(inputs: list[Tensor]) -> list[Tensor]:
+        return [1e5 * (module.bias / before["bias"] - 1).detach() + inputs[0].float().mean() - 0.5]
+
+    (allowed,) = pipeline._integer_tolerances(module, run, [ids], wanted, [0.3])
+    assert 0.15 < allowed < 0.3  # of 1e5 * 1e-6, twice
+    assert all(torch.equal(before[name], x) for name, x in module.state_dict().items())
+    assert pipeline._integer_tolerances(module, run, [ids], wanted, [0.05]) == [pipeline.INTEGER_TOLERANCE]
+    (allowed,) = pipeline._integer_tolerances(module, run, [ids.float()], wanted, [0.3])
+    assert allowed == pipeline.INTEGER_TOLERANCE
 
 
 class Two(nn.Module):

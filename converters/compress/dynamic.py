@@ -8,7 +8,10 @@ import torch.ao.quantization.fx._decomposed  # registers the ops
 from torch import Tensor, nn
 
 from converters.compress.integers import RowGrid, check_bits
-from converters.compress.layers import PRODUCTS, per_layer, weights_of
+from converters.compress.layers import weights_of
+
+QUANTIZED = (nn.Linear, nn.Embedding)
+TABLE_BITS = 8  # of an embedding table, which is not multiplied with
 
 
 class _RoundTokens(torch.autograd.Function):
@@ -42,25 +45,31 @@ def quantize_dynamic(
     module: nn.Module, *, weight_bits: int | Mapping[str, int] = 7, layers: Iterable[str] | None = None
 ) -> nn.Module:
     """Makes linear layers compute on integers, in place: weights on a grid per row, tokens rounded as they
-    come.
+    come. The rows of embedding tables are put on grids of 8 bits.
 
-    weight_bits: 2..8, for all layers or by name. layers: names, all linear layers by default. It needs no
-    calibration and no trace, and suits transformers, whose activations vary widely from token to token. What
-    is between the layers stays float. The module trains as before, gradients pass straight through. Returns
-    it.
+    weight_bits: 2..8, for all linear layers or by name, of tables as well. layers: names, all linear layers
+    and embedding tables by default. It needs no calibration and no trace, and suits transformers, whose
+    activations vary widely from token to token. What is between the layers stays float. A table that is tied
+    to a linear layer is on its grid. The module trains as before, gradients pass straight through.
+
+    Returns it. Raises ValueError naming the layer.
     """
-    found = weights_of(module, layers, PRODUCTS)
-    if layers is None:
-        found = {name: slot for name, slot in found.items() if isinstance(slot.layer, nn.Linear)}
-    for name, slot in found.items():
-        if not isinstance(slot.layer, nn.Linear):
-            raise ValueError(f"'{name}' is no linear layer; use quantize for convolutions")
-    if not found:
+    found = weights_of(module, layers, QUANTIZED)
+    if layers is None and not any(
+        isinstance(place.layer, nn.Linear) for slot in found.values() for place in (slot, *slot.tied)
+    ):
         raise ValueError(f"{type(module).__name__} has no linear layer to quantize")
-    given = weight_bits if isinstance(weight_bits, Mapping) else dict.fromkeys(found, weight_bits)
-    bits = per_layer("weight_bits", given, found, check_bits)
+    named = weight_bits if isinstance(weight_bits, Mapping) else {}
+    default = 7 if isinstance(weight_bits, Mapping) else weight_bits
+    for name in named.keys() - found.keys():
+        raise ValueError(f"weight_bits names '{name}', which is not quantized; there are: {', '.join(found)}")
     for name, slot in found.items():
-        slot.add(RowGrid(slot.value, bits.get(name, 7)), unsafe=True)
-        slot.layer.round_tokens = RoundTokens()
-        slot.layer.register_forward_pre_hook(_round_input)
+        linear = [place for place in (slot, *slot.tied) if isinstance(place.layer, nn.Linear)]
+        bits = named.get(name, default if linear else TABLE_BITS)
+        if problem := check_bits(bits):
+            raise ValueError(f"weight_bits of layer '{name}' is {bits!r}: {problem}")
+        slot.add(RowGrid(slot.value, bits), unsafe=True)
+        for place in linear:
+            place.layer.round_tokens = RoundTokens()
+            place.layer.register_forward_pre_hook(_round_input)
     return module

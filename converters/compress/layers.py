@@ -1,5 +1,7 @@
 """Which weights a compression step acts on, where they are, and what each of them is told."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -18,10 +20,15 @@ SHARING = (*PRODUCTS, nn.Embedding, *RECURRENT)  # whose weights can be entries 
 
 @dataclass(frozen=True)
 class Slot:
-    """A weight in its place: the parameter `name` of `layer`."""
+    """A weight in its place: the parameter `name` of `layer`.
+
+    tied: the other places of the same parameter. They get every parametrization as well, so that it stays one
+    weight, as an embedding table and the output layer tied to it are.
+    """
 
     layer: nn.Module
     name: str
+    tied: tuple[Slot, ...] = ()
 
     @property
     def value(self) -> Tensor:
@@ -60,6 +67,14 @@ class Slot:
         parametrize.register_parametrization(self.layer, self.name, parametrization, unsafe=unsafe)
         if isinstance(self.layer, RECURRENT) and _forget not in self.layer._forward_hooks.values():
             self.layer.register_forward_hook(_forget)
+        self._share_chain()
+
+    def _share_chain(self) -> None:
+        """Makes the parametrizations those of the tied places, too: not copies, the same modules."""
+        for other in self.tied:
+            if other.chain is None:  # torch makes the property that computes the weight
+                parametrize.register_parametrization(other.layer, other.name, nn.Identity(), unsafe=True)
+            cast(nn.ModuleDict, other.layer.parametrizations)[other.name] = cast(nn.ModuleList, self.chain)
 
     def replace(self, parametrization: nn.Module) -> None:
         """This parametrization alone, for the weight as it is now."""
@@ -76,6 +91,7 @@ class Slot:
             original.data = weight
         present = cast(nn.ModuleDict, self.layer.parametrizations)
         present[self.name] = parametrize.ParametrizationList([parametrization], original)
+        self._share_chain()
 
 
 def _forget(layer: nn.Module, *_: object) -> None:
@@ -100,20 +116,22 @@ def weights_of(
 ) -> dict[str, Slot]:
     """The weights of the layers of `kinds` by name, all of them or those in `names`.
 
-    A weight has the name of its layer, those of recurrent layers their own: "encoder.weight_hh_l0".
-    Raises ValueError if a name is not there, if there is none at all, or if two are tied.
+    A weight has the name of its layer, those of recurrent layers their own: "encoder.weight_hh_l0". One that
+    several layers are tied to is there once, by the name that `names` has or else the first.
+    Raises ValueError if a name is not there, if there is none at all, or if two names are of one weight.
     """
-    found: dict[str, Slot] = {}
+    everything: dict[str, Slot] = {}
     for name, layer in module.named_modules():
-        if not isinstance(layer, kinds):
+        if not isinstance(layer, SHARING):
             continue
         if not isinstance(layer, RECURRENT):
-            found[name] = Slot(layer, "weight")
+            everything[name] = Slot(layer, "weight")
             continue
         for part in _recurrent_weights(layer):
-            found[f"{name}.{part}" if name else part] = Slot(layer, part)
+            everything[f"{name}.{part}" if name else part] = Slot(layer, part)
+    found = {name: slot for name, slot in everything.items() if isinstance(slot.layer, kinds)}
     *first, last = (kind.__name__ if kind in RECURRENT else kind.__name__.lower() for kind in kinds)
-    what = f"{', '.join(first)} or {last}"
+    what = f"{', '.join(first)} or {last}" if first else last
     if not found:
         raise ValueError(f"{type(module).__name__} has no {what} layer to compress")
     if names is not None:
@@ -123,16 +141,25 @@ def weights_of(
                 raise ValueError(f"'{name}' is not a {what} layer; there are: {', '.join(found)}")
         found = {name: slot for name, slot in found.items() if name in wanted}
 
+    places: dict[Tensor, list[str]] = {}
+    for name, slot in everything.items():
+        for parameter in slot.parameters():
+            places.setdefault(parameter, []).append(name)
+    result: dict[str, Slot] = {}
     owners: dict[Tensor, str] = {}
     for name, slot in found.items():
-        for parameter in slot.parameters():
-            owner = owners.setdefault(parameter, name)
-            if owner != name:
+        parameters = slot.parameters()
+        if parameters and parameters[0] in owners:
+            if names is not None:
                 raise ValueError(
-                    f"layers '{owner}' and '{name}' are tied to one weight, which cannot be compressed "
-                    f"twice: use one module in both places, or leave one of them out of `layers`"
+                    f"layers '{owners[parameters[0]]}' and '{name}' are tied to one weight: name one of "
+                    "them, the other one follows"
                 )
-    return found
+            continue
+        owners |= dict.fromkeys(parameters, name)
+        others = dict.fromkeys(other for p in parameters for other in places[p] if other != name)
+        result[name] = Slot(slot.layer, slot.name, tuple(everything[other] for other in others))
+    return result
 
 
 def _recurrent_weights(layer: nn.LSTM | nn.GRU) -> list[str]:

@@ -106,11 +106,10 @@ def remove_quant_noise(module: nn.Module) -> nn.Module:
             list(cast(nn.ModuleDict, layer.parametrizations)) if parametrize.is_parametrized(layer) else []
         ):
             slot = Slot(layer, name)
-            if not isinstance(slot.last, QuantNoise):
-                continue
             chain = cast(nn.ModuleList, slot.chain)
-            del chain[-1]
-            if len(chain) == 0:
+            if len(chain) and isinstance(chain[-1], QuantNoise):
+                del chain[-1]
+            if len(chain) == 0:  # that of a tied layer may have been emptied before
                 _plain(slot)
     return module
 
