@@ -71,7 +71,8 @@ def convert_exported(
     report = Report(str(path), [layer_report(w, c) for w, c in chosen.items()], [*warnings, *graph.warnings])
     report.file_bytes = format.write(graph, tensors, path)
     if verify and program.example_inputs is not None:
-        _verify(program, path, any(op.output.quant or op.output.bits for op in graph.ops))
+        integers = any(op.output.quant or op.output.bits or op.kind == "qlinear_dynamic" for op in graph.ops)
+        _verify(program, path, integers)
     return report
 
 

@@ -114,11 +114,12 @@ def linears_of(module: nn.Module) -> list[str]:
 def int8(module: nn.Module) -> None:
     """Linear layers on integers; table entries by a byte each."""
     compress.quantize_dynamic(module)
-    compress.cluster(module, entropy=6.5, layers=tables_of(module))
 
 
 def pruned(module: nn.Module) -> None:
-    """80 % zeros in linear layers, trained to give the hidden states of the dense net; tables as for int8."""
+    """80 % zeros in linear layers, trained to give the hidden states of the dense net; tables by about a
+    byte an entry.
+    """
     compress.cluster(module, entropy=6.5, layers=tables_of(module))
     dense = copy.deepcopy(module)
     trained = [tokens for _, tokens in minilm.batches(sentences()[1], TRAINING_BATCH)]
