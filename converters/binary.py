@@ -9,7 +9,7 @@ float, with scale, bias and residual. Whatever else reads a sign gets it in floa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,26 @@ def rows_of_one_size(matrix: Matrix) -> Floats | None:
 def to_bits(graph: Graph) -> None:
     """Replaces all `sign` ops of a fused graph."""
     if any(op.kind == "sign" for op in graph.ops):
+        _signs_before_pools(graph)
         _Pass(graph).run()
+
+
+def _signs_before_pools(graph: Graph) -> None:
+    """The sign of a maximum is the maximum of the signs; then the pool is one of bits. Nets train better with
+    the pool first: there its gradient goes to the largest number, else to the first of several ones.
+    """
+    readers, producers = graph.consumers(), graph.producers()
+    for i, sign in enumerate(graph.ops):
+        pool = producers.get(sign.inputs[0]) if sign.kind == "sign" else None
+        if pool is None or pool.kind != "pool2d" or pool.attrs["mode"] != 0 or pool.act != NONE:
+            continue
+        if len(readers[pool.output]) > 1 or pool.output in graph.outputs:
+            continue
+        if float(sign.attrs["high"]) < float(sign.attrs["low"]):  # type: ignore[arg-type]
+            continue
+        signs = Value(pool.inputs[0].shape, pool.inputs[0].example)
+        graph.ops[graph.ops.index(pool)] = replace(sign, inputs=pool.inputs, output=signs)
+        graph.ops[i] = replace(pool, inputs=[signs], output=sign.output)
 
 
 class _Pass(TwinPass[Twin]):

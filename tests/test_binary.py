@@ -97,6 +97,21 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], set[str]]] = {
         IMAGE,
         {"binarize", "pool2d", "bconv2d"},
     ),
+    "sign_of_max_pool": (
+        lambda: chain(conv(40, 64), norm(64), nn.MaxPool2d(3, 2, 1, ceil_mode=True), conv(64, 8)),
+        IMAGE,
+        {"pool2d", *BITS},
+    ),
+    "less_of_max_pool": (
+        lambda: chain(
+            conv(40, 64),
+            nn.MaxPool2d(2),
+            Comparison(lambda x: torch.where(x < 0.5, 1.0, -1.0)),
+            conv(64, 8, sign=None),
+        ),
+        IMAGE,
+        {"pool2d", *BITS},
+    ),
     "flatten": (
         lambda: chain(conv(40, 24), Sign(), nn.Flatten(), linear(24 * 56, 37, sign=None)),
         IMAGE,
@@ -197,6 +212,23 @@ def test_to_the_bit(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with torch.no_grad():
         wanted = module(x).numpy()
     np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+def twice(x: Tensor, sign: nn.Module, layer: nn.Module) -> Tensor:
+    return layer(sign(x)) + x.mean()
+
+
+def test_sign_of_max_pool_is_a_max_pool_of_bits(tmp_path: Path) -> None:
+    """And not where -1 is the sign of the larger numbers, or where the maximum itself is read, too."""
+    for name, kinds in (
+        ("sign_of_max_pool", ["binarize", "bconv2d", "pool2d", "bconv2d"]),
+        ("less_of_max_pool", ["binarize", "bconv2d", "pool2d", "binarize", "bconv2d"]),
+    ):
+        file = convert(CASES[name][0]().eval(), torch.randn(IMAGE), tmp_path / "net.pyrt")
+        assert [op.kind for op in file.ops] == kinds
+    both = Net(lambda x, p, s, c: twice(p(x), s, c), nn.MaxPool2d(2), Sign(), conv(40, 8, 1, sign=None))
+    file = convert(both.eval(), torch.randn(IMAGE), tmp_path / "net.pyrt")
+    assert [op.kind for op in file.ops][:3] == ["pool2d", "binarize", "bconv2d"]
 
 
 def test_any_batch(tmp_path: Path) -> None:
