@@ -23,6 +23,7 @@ Role = Literal[
     "embedding",
     "s8 matrix",
     "s8 depthwise",
+    "s8 table",
     "i32 vector",
     "i16 vector",
     "bits",

@@ -18,7 +18,7 @@ from converters.encodings.choose import INTEGER_ROLES, Choice, Prefer, choose
 from converters.encodings.costs import CACHED
 from converters.encodings.stream import Encoded
 from converters.errors import ConvertError
-from converters.graph import Graph, Weight
+from converters.graph import Graph, Role, Weight
 from converters.lowering.driver import lower
 from converters.report import Report, layer_report
 
@@ -27,6 +27,10 @@ INTEGER_TOLERANCE = 0.1
 CHAOS_LIMIT = 0.5  # a file that is off by more is wrong, however far roundings move torch's own answer
 ROUNDING = 1e-6  # relative: sums in another order differ by as much
 VERIFY_TOLERANCE = 1e-3  # of the largest value of an output: sums are rounded in another order
+TIED: dict[object, Role] = {
+    "embedding": "matrix",
+    "s8 table": "s8 matrix",
+}  # tables, and layers they may be tied to
 
 
 def convert(
@@ -180,11 +184,11 @@ def encode(
         same.setdefault((weight.role, weight.groups, weight.matrix.shape, digest), []).append(weight)
     for role, *form in list(same):
         # A table that a linear layer multiplies with as well is that layer's.
-        layer = same.get(("matrix", *form)) if role == "embedding" else None
+        layer = same.get((TIED[role], *form)) if role in TIED else None
         if layer is not None and layer[0].window == "1x1":
             layer[0].tied = True
             layer += same.pop((role, *form))
-    cold = sum(first.matrix.nbytes for first, *_ in same.values() if first.role != "embedding") > CACHED
+    cold = sum(first.matrix.nbytes for first, *_ in same.values() if first.role not in TIED) > CACHED
     chosen: dict[Weight, Choice] = {}
     tensors: dict[Weight, Encoded] = {}
     bar = tqdm(same.values(), desc="encode", unit="tensor", disable=None if progress else True)

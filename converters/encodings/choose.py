@@ -30,7 +30,7 @@ from converters.graph import Matrix, Weight
 Prefer = Literal["size", "speed", "auto"]
 
 WITH_ROWS = ("panels+f32", "panels+f16", "panels+codebook", "panels+product")  # that one by one can be read
-INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "i32 vector", "i16 vector", "bits")
+INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "s8 table", "i32 vector", "i16 vector", "bits")
 # of a value; a Huffman code has a bit at least
 LEAST_BYTES = {
     "f32": 4,

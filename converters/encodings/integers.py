@@ -22,9 +22,9 @@ def encode(weight: Weight) -> Encoded:
     rows, cols = matrix.shape
     if weight.role == "s8 matrix":
         stored, structure = _panels(matrix, weight.groups), "panels"
-        if matrix.min() >= -8 and matrix.max() <= 7:
+        if matrix.min() >= -8 and matrix.max() <= 7 and not weight.tied:  # no row is read from nibbles
             stored, values, bits = _nibbles(stored), "s4", 4
-    elif weight.role == "s8 depthwise":
+    elif weight.role in ("s8 depthwise", "s8 table"):
         stored = _quads(matrix)
     elif weight.role == "i16 vector":
         stored, values, bits = matrix.astype("<i2"), "i16", 16

@@ -358,7 +358,7 @@ def lookup(c: Context, table: Constant, ids: Any) -> Any:
             Constant(torch.from_numpy(table.grid.scale), f"{table.name}.scale"),
         )
         weights: list[Weight] = [
-            c.weight(table, "weight", "s8 depthwise", integers),
+            c.weight(table, "weight", "s8 table", integers),
             c.vector(scale, "scale"),
         ]
     else:

@@ -471,7 +471,7 @@ class OpCheck {
     if (out_rank_ != rank_ + 1 || out_axis_ != rank_) return error("its output has one more dimension, the channels");
     // Panels are those of a linear layer that is tied to the table.
     const bool rows = w.structure == Weights::kRows && !w.ints && !w.shorts;
-    const bool panels = w.structure == Weights::kPanels && (w.values || w.halves || w.index);
+    const bool panels = w.structure == Weights::kPanels && (w.values || w.halves || w.index || w.int8s);
     if ((!rows && !panels) || w.groups != 1) {
       return error("needs a table of f32, f16, codebook or s8 rows, or panels that are not Huffman-coded");
     }

@@ -112,9 +112,10 @@ class EmbeddingOp : public Op {
     } else if (w_.halves) {
       ctx.kernels->widen_f16({w_.halves + row * k, k, y});
     } else if (w_.int8s) {
-      // Four rows and four columns lie together.
-      const int8_t* q = w_.int8s + row / 4 * round_up(k, 4) * 4 + row % 4 * 4;
-      for (int64_t c = 0; c < k; ++c) y[c] = static_cast<float>(q[c / 4 * 16 + c % 4]) * scale_[row];
+      // Four columns of these rows lie together.
+      const int64_t side = panels() ? kPanel : 4;
+      const int8_t* q = w_.int8s + row / side * round_up(k, 4) * side + row % side * 4;
+      for (int64_t c = 0; c < k; ++c) y[c] = static_cast<float>(q[c / 4 * 4 * side + c % 4]) * scale_[row];
     } else if (w_.product()) {
       const int64_t d = w_.codeword;
       const uint8_t* index = row_index(ctx, row, decoder);
