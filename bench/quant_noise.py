@@ -5,6 +5,10 @@ python bench/quant_noise.py [--data digits|mnist] [--seeds N] [--json FILE]
 A net is trained several times from the same initial weights and batches, without noise and with noise of each
 kind. Then all are quantized to the same size. Means over seeds, in percent of the test images; `gain` is the
 mean of the differences to the net without noise, seed by seed, and `+-` its standard error.
+
+"layer by layer" is iterative product quantization, "then trained" all layers at once and as many steps of
+training. Both are done to the same net of three layers, and to one of eight with residuals and half as many
+codewords; labels are the outputs of the net before.
 """
 
 # ruff: noqa: E402
@@ -13,6 +17,7 @@ import argparse
 import copy
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +41,7 @@ from converters.compress import (
 from examples.data import Digits, mnist_npz, sklearn_digits
 
 BLOCK, CODEWORDS = 8, 16
+DEEP_CODEWORDS = 8
 BATCH = 64
 # Of each way to quantize, the kinds of noise to train with and their rates.
 NOISES = {
@@ -50,7 +56,24 @@ def net() -> nn.Module:
     )
 
 
-def fit(module: nn.Module, data: Digits, steps: int, rate: float, seed: int) -> None:
+class Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.relu(self.layer(x))
+
+
+def deep() -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), *(Residual(64) for _ in range(6)), nn.Linear(64, 10)
+    )
+
+
+def fit(
+    module: nn.Module, data: Digits, steps: int, rate: float, seed: int, teacher: nn.Module | None = None
+) -> None:
     torch.manual_seed(seed)
     module.train()
     optimizer = torch.optim.Adam(module.parameters(), rate)
@@ -59,7 +82,11 @@ def fit(module: nn.Module, data: Digits, steps: int, rate: float, seed: int) -> 
     for _ in range(steps):
         rows = torch.from_numpy(batches.integers(len(data.train_x), size=BATCH))
         optimizer.zero_grad()
-        F.cross_entropy(module(data.train_x[rows]), data.train_y[rows]).backward()
+        labels = data.train_y[rows]
+        if teacher is not None:
+            with torch.no_grad():
+                labels = teacher(data.train_x[rows]).softmax(1)
+        F.cross_entropy(module(data.train_x[rows]), labels).backward()
         optimizer.step()
         schedule.step()
 
@@ -70,9 +97,11 @@ def accuracy(module: nn.Module, x: Tensor, y: Tensor) -> float:
         return 100 * float((module(x).argmax(1) == y).double().mean())
 
 
-def trained(data: Digits, kind: str, p: float, steps: int, seed: int) -> nn.Module:
+def trained(
+    data: Digits, kind: str, p: float, steps: int, seed: int, make: Callable[[], nn.Module] = net
+) -> nn.Module:
     torch.manual_seed(seed)
-    module = net()
+    module = make()
     if kind != "none":
         fit(module, data, steps // 2, 2e-3, seed)
         quant_noise(module, kind, p, BLOCK, CODEWORDS)  # type: ignore[arg-type]
@@ -88,6 +117,22 @@ def compress(module: nn.Module, how: str) -> nn.Module:
     if how == "4 bits":
         return quantize_weights(module, bits=4)
     return product_quantize(module, BLOCK, CODEWORDS, progress=False)
+
+
+def both_ways(dense: nn.Module, data: Digits, steps: int, seed: int, codewords: int) -> dict[str, nn.Module]:
+    """Quantized at once and layer by layer, with as many steps of training. Half of them come layer by layer,
+    the others after the last one.
+    """
+    layers = sum(isinstance(part, nn.Linear) for part in dense.modules())
+
+    def train(module: nn.Module, name: str) -> None:
+        fit(module, data, steps // 4 // layers, 2e-3, seed, dense)
+
+    at_once = product_quantize(copy.deepcopy(dense), BLOCK, codewords, progress=False)
+    fit(at_once, data, steps // 4 + steps // 4 // layers * layers, 2e-3, seed, dense)
+    one_by_one = iterative_product_quantize(copy.deepcopy(dense), train, BLOCK, codewords)
+    fit(one_by_one, data, steps // 4, 2e-3, seed, dense)
+    return {"then trained": at_once, "layer by layer": one_by_one}
 
 
 def measure(data: Digits, steps: int, seeds: int) -> list[dict[str, object]]:
@@ -107,21 +152,21 @@ def measure(data: Digits, steps: int, seeds: int) -> list[dict[str, object]]:
                 found.setdefault(
                     f"{how}, {noise[0]} {noise[1]:g}" if noise[1] else f"{how}, no noise", []
                 ).append(pair)
-        # All have as many steps of training after they are quantized.
         for noise in (("none", 0.0), ("product", 0.4)):
-            dense, behind = nets[noise], "" if noise[0] == "none" else f", {noise[0]} {noise[1]:g}"
-            before = accuracy(dense, data.test_x, data.test_y)
-
-            def train(module: nn.Module, name: str) -> None:
-                fit(module, data, steps // 8, 5e-4, seed)  # noqa: B023
-
-            at_once = compress(dense, "product codebook")
-            for _ in range(3):
-                train(at_once, "")
-            one_by_one = iterative_product_quantize(copy.deepcopy(dense), train, BLOCK, CODEWORDS)
-            for how, module in (("then trained", at_once), ("layer by layer", one_by_one)):
-                pair = before, accuracy(module, data.test_x, data.test_y)
-                found.setdefault(f"product codebook, {how}{behind}", []).append(pair)
+            behind = "" if noise[0] == "none" else f", {noise[0]} {noise[1]:g}"
+            deep_net = trained(data, *noise, steps, seed, deep)
+            for title, dense, codewords in (
+                ("product codebook", nets[noise], CODEWORDS),
+                ("eight layers", deep_net, DEEP_CODEWORDS),
+            ):
+                before = accuracy(dense, data.test_x, data.test_y)
+                if dense is deep_net:
+                    small = product_quantize(copy.deepcopy(dense), BLOCK, codewords, progress=False)
+                    pair = before, accuracy(small, data.test_x, data.test_y)
+                    found.setdefault(f"{title}, {behind.removeprefix(', ') or 'no noise'}", []).append(pair)
+                for how, small in both_ways(dense, data, steps, seed, codewords).items():
+                    pair = before, accuracy(small, data.test_x, data.test_y)
+                    found.setdefault(f"{title}, {how}{behind}", []).append(pair)
     for name, pairs in found.items():
         dense_accuracy, small_accuracy = np.array(pairs).T
         without = np.array(found[name.split(",")[0] + ", no noise"])[:, 1]
