@@ -8,8 +8,9 @@ import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
-from converters.encodings.stream import Encoded
+from converters.encodings.stream import Encoded, Values
 from converters.errors import ConvertError
 from converters.graph import Activation, Graph, Op, Value, Weight
 
@@ -18,27 +19,7 @@ MAJOR, MINOR = 1, 2
 ALIGN = 64
 SECTIONS = {"STRINGS": 1, "SYMBOLS": 2, "VALUES": 3, "WORDS": 4, "OPS": 5, "TENSORS": 6, "STREAMS": 7}
 STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4, "b8csr": 5, "b16csr": 6, "2:4": 7}
-VALUE_KINDS = {
-    name: code
-    for code, name in enumerate(
-        [
-            "f32",
-            "codebook",
-            "f16",
-            "s8",
-            "i32",
-            "s4",
-            "bits",
-            "q8",
-            "q4",
-            "product",
-            "binary",
-            "ternary",
-            "i16",
-        ],
-        start=1,
-    )
-}
+VALUE_KINDS = {name: code for code, name in enumerate(get_args(Values), start=1)}
 STREAM_KINDS = {
     "VALUES": 1,
     "BOOK": 2,
@@ -53,7 +34,20 @@ CODINGS = {"raw": 0, "huffman": 1}
 ROLE_INTERNAL, ROLE_INPUT, ROLE_OUTPUT = 0, 1, 2
 DTYPES = {"f32": 1, "u8": 2, "i32": 3, "i64": 4, "bits": 5}
 LAST_OPS = 17, 25  # op numbers of 1.0 and of 1.1
-SINCE_1_2 = {"bits", "q8", "q4", "product", "binary", "ternary", "i16", "b8csr", "b16csr", "2:4", "ORDER"}
+SINCE_1_2 = {
+    "bits",
+    "q8",
+    "q4",
+    "product",
+    "binary",
+    "ternary",
+    "i16",
+    "s8book",
+    "b8csr",
+    "b16csr",
+    "2:4",
+    "ORDER",
+}
 ACTIVATIONS = {
     name: code
     for code, name in enumerate(
@@ -242,7 +236,7 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
     if any(value.dtype != "f32" for value in graph.inputs):
         minor = MINOR
     used = {t.values for t in tensors} | {t.structure for t in tensors} | {s.kind for s in streams}
-    if used & SINCE_1_2:
+    if used & SINCE_1_2 or any((t.structure, t.values) == ("csr", "s8") for t in tensors):
         minor = MINOR
     header = struct.pack(
         "<8sHHIQI32x", MAGIC, MAJOR, minor, zlib.crc32(section_table), len(file), len(sections)

@@ -22,7 +22,7 @@ SECTION_NAMES = ["STRINGS", "SYMBOLS", "VALUES", "WORDS", "OPS", "TENSORS", "STR
 ENTRY_BYTES = [1, 16, 16, 4, 32, 48, 32]
 ROWS, PANELS, CSR, BCSR, BCSR8, BCSR16, PAIRS = range(1, 8)
 BLOCK_ROWS = {BCSR: 4, BCSR8: 8, BCSR16: 16}
-F32, CODEBOOK, F16, S8, I32, S4, BITS, Q8, Q4, PRODUCT, BINARY, TERNARY, I16 = range(1, 14)
+F32, CODEBOOK, F16, S8, I32, S4, BITS, Q8, Q4, PRODUCT, BINARY, TERNARY, I16, S8BOOK = range(1, 15)
 VALUES, BOOK, INDEX, ROW_TABLE, COLS, SCALES, ORDER, PLACES = range(1, 9)
 RAW, HUFFMAN = 0, 1
 # op -> (name, inputs (least, most), tensors (least, most), fixed attribute words)
@@ -267,7 +267,7 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
     for fields in struct.iter_unpack("<IHHIIIIIIQQ", table):
         name, structure, values, rows, cols, groups, panel_rows, first, count, entries, parameters = fields
         where = f"tensor {text(name)}"
-        check(1 <= structure <= 7 and 1 <= values <= 13, where, "structure and values")
+        check(1 <= structure <= 7 and 1 <= values <= 14, where, "structure and values")
         check(1 <= rows < 2**31 and 1 <= cols < 2**31 and groups >= 1 and rows % groups == 0, where, "shape")
         check(first == next_stream and first + count <= len(streams), where, "streams follow each other")
         next_stream += count
@@ -276,12 +276,12 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
         if structure in BLOCK_ROWS and count and streams[first].kind == ORDER:
             kinds.insert(0, ORDER)
         kinds += [SCALES] if values in (Q8, Q4, BINARY, TERNARY) else []
-        kinds += [BOOK, INDEX] if values in (CODEBOOK, PRODUCT) else [VALUES]
+        kinds += [BOOK, INDEX] if values in (CODEBOOK, PRODUCT, S8BOOK) else [VALUES]
         mine = streams[first : first + count]
         check([s.kind for s in mine] == kinds, where, "stream order")
         stored = rows * cols
         if values == S8:
-            check(structure != CSR and (structure == ROWS or cols % 4 == 0), where, "s8: fours of columns")
+            check(structure in (ROWS, PANELS, CSR), where, "s8: rows, panels, csr")
             stored = -(-rows // 4) * 4 * -(-cols // 4) * 4
         if values == PRODUCT:
             check(structure in (ROWS, PANELS) and entries > 0, where, "product: rows and panels")
@@ -289,6 +289,10 @@ def _tensors(table: bytes, text: Callable[[int], str], streams: list[Stream]) ->
             size = height * cols // entries
             check(2 <= size <= 64 and cols % size == 0, where, "product: weights of a codeword")
             cols_of_entries, stored = cols // size, rows * cols // size
+        check(values != S8BOOK or structure in (PANELS, CSR), where, "s8book: panels, csr")
+        if values in (S8, S8BOOK) and structure != ROWS:
+            check(cols % 4 == 0, where, "s8: fours of columns")
+            check(panel_rows == 16, where, "s8: panels of 16 rows")
         check(values != S4 or (structure == PANELS and cols % 4 == 0), where, "s4: panels, fours of columns")
         check(values not in (I32, I16) or structure == ROWS, where, "i32 and i16: rows only")
         coded = any(s.coding == HUFFMAN for s in mine)
@@ -411,18 +415,20 @@ def _decode(t: Tensor) -> np.ndarray:
         return pyrt_bits.decode(stream.data, t.rows, t.cols, t.groups)
     if t.values in (BINARY, TERNARY):
         return _planes(t, where)
-    if t.values in (S8, I32, I16, S4):
+    if t.values in (I32, I16, S4) or (t.values == S8 and t.structure != CSR):
         return _integers(t, where)
     if t.values in (Q8, Q4):
         return _scaled(t, where)
     entries = _entry_values(t, chunks, where)
     if t.structure == ROWS:
         return entries.reshape(t.rows, t.cols)
+    if t.values == S8BOOK and t.structure == PANELS:
+        return _s8_panels(t, entries)
     if t.structure == PANELS:
         per_group = t.rows // t.groups
         panels = entries.reshape(t.groups, -1, t.cols, 16).transpose(0, 1, 3, 2)
         return panels.reshape(t.groups, -1, t.cols)[:, :per_group].reshape(t.rows, t.cols)
-    dense = np.zeros((t.rows, t.cols), np.float32)
+    dense = np.zeros((t.rows, t.cols), entries.dtype)
     row = np.repeat(np.arange(t.rows), rows_of)
     check(np.unique(row * t.cols + cols).size == cols.size, where, "one entry per place")
     dense[row, cols] = entries
@@ -489,6 +495,10 @@ def _integers(t: Tensor, where: str) -> np.ndarray:
     if t.structure == ROWS:
         quads = entries.reshape(-(-t.rows // 4), -1, 4, 4).transpose(0, 2, 1, 3)
         return quads.reshape(-(-t.rows // 4) * 4, -1)[: t.rows, : t.cols]
+    return _s8_panels(t, entries)
+
+
+def _s8_panels(t: Tensor, entries: np.ndarray) -> np.ndarray:
     panels = entries.reshape(t.groups, -1, t.cols // 4, 16, 4).transpose(0, 1, 3, 2, 4)
     return panels.reshape(t.groups, -1, t.cols)[:, : t.rows // t.groups].reshape(t.rows, t.cols)
 
@@ -574,15 +584,17 @@ def _columns(t: Tensor, chunks: list[int], row_nnz: np.ndarray, where: str) -> n
 
 
 def _entry_values(t: Tensor, chunks: list[int], where: str) -> np.ndarray:
-    if t.values != CODEBOOK:
-        stream, size = t.streams[VALUES], 4 if t.values == F32 else 2
+    if t.values not in (CODEBOOK, S8BOOK):
+        stream, size = t.streams[VALUES], {F32: 4, F16: 2, S8: 1}[t.values]
         check(stream.coding == RAW and stream.bits == 8 * size and stream.count == 0, where, "VALUES fields")
         check(stream.data.size == size * t.entries, where, "VALUES size")
-        return stream.data.view(f"<f{size}").astype(np.float32)
-    book = t.streams[BOOK]
-    check(book.coding == RAW and book.bits == 32 and 1 <= book.count <= 256, where, "BOOK fields")
-    check(book.data.size == 4 * book.count, where, "BOOK size")
-    return book.data.view("<f4")[_numbers(t, chunks, where)]
+        return (
+            stream.data.view(np.int8) if t.values == S8 else stream.data.view(f"<f{size}").astype(np.float32)
+        )
+    book, dtype = t.streams[BOOK], np.dtype("<f4" if t.values == CODEBOOK else "i1")
+    check(book.coding == RAW and book.bits == 8 * dtype.itemsize, where, "BOOK fields")
+    check(1 <= book.count <= 256 and book.data.size == dtype.itemsize * book.count, where, "BOOK size")
+    return book.data.view(dtype)[_numbers(t, chunks, where)]
 
 
 def _decode_codewords(t: Tensor, where: str) -> np.ndarray:

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from converters.compress.integers import FakeQuantize
+from converters.compress.prune import Mask
 
 ADDS: set[object] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 CLAMPS: set[object] = {
@@ -41,7 +43,10 @@ WEIGHTED: set[object] = {nn.Conv2d, nn.Linear}
 
 
 def fold_batch_norm(traced: fx.GraphModule) -> None:
-    """Batch norm into the convolution or linear layer before it, where nothing else reads that."""
+    """Batch norm into the convolution or linear layer before it, where nothing else reads that.
+
+    Of a layer's parametrizations masks stay; scaled rows are on no grid and in no codebook any more.
+    """
     for node in list(traced.graph.nodes):
         norm = traced.get_submodule(node.target) if node.op == "call_module" else None
         if not isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)) or norm.running_mean is None:
@@ -50,12 +55,18 @@ def fold_batch_norm(traced: fx.GraphModule) -> None:
         if before.op != "call_module" or len(before.users) > 1:
             continue
         layer = traced.get_submodule(before.target)
+        masks: list[nn.Module] = []
+        if parametrize.is_parametrized(layer, "weight"):
+            masks = [p for p in layer.parametrizations.weight if isinstance(p, Mask)]  # type: ignore[union-attr]
+            parametrize.remove_parametrizations(layer, "weight")
         if isinstance(layer, nn.Conv2d):
             folded: nn.Module = fuse_conv_bn_eval(layer, norm)
         elif isinstance(layer, nn.Linear):
             folded = fuse_linear_bn_eval(layer, norm)
         else:
             continue
+        for mask in masks:
+            parametrize.register_parametrization(folded, "weight", mask)
         traced.set_submodule(before.target, folded)
         node.replace_all_uses_with(before)
         traced.graph.erase_node(node)
@@ -82,7 +93,7 @@ class Placement:
 
     def _kind(self, node: fx.Node) -> object:
         if node.op == "call_module":
-            return type(self.traced.get_submodule(str(node.target)))
+            return parametrize.type_before_parametrizations(self.traced.get_submodule(str(node.target)))
         return node.target if node.op in ("call_function", "call_method") else None
 
     def _in(self, node: fx.Node, kinds: set[object]) -> bool:

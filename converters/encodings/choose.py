@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,9 @@ LEAST_BYTES = {
     "binary": 1 / 8,
     "codebook": 1 / 8,
     "product": 0,
+    "s8": 1,
+    "s4": 1 / 2,
+    "s8book": 1 / 8,
 }
 MIN_ZEROS = 0.05  # with fewer zeros CSR is neither smaller nor faster
 MIN_EMPTY = 0.1  # of all blocks of four rows, for blocks to be worth a thought
@@ -90,7 +93,12 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
         if weight.role == "bits":
             encoded = bits.encode(weight)
             return Choice(encoded, encoded.parameters, 2, 0.0, "two values in every row")
-        return Choice(integers.encode(weight), nonzero, None, 0.0, "computed on as integers")
+        if weight.role == "s8 matrix" and prefer == "size":
+            encoded = _smallest(_integer_ways(weight))
+        else:
+            encoded = integers.encode(weight)
+        distinct = np.unique(weight.matrix).size if weight.role == "s8 matrix" else None
+        return Choice(encoded, nonzero, distinct, 0.0, "computed on as integers")
     matrix = np.asarray(weight.matrix, np.float32)
     nnz = int(np.count_nonzero(matrix))
     if weight.role in ("vector", "constant"):
@@ -150,11 +158,13 @@ def _table(matrix: Matrix, prefer: Prefer, nnz: int) -> Choice:
 
 def choose_kind(weight: Weight, kind: str) -> Choice | None:
     """Encodes `weight` as `kind`, whatever that costs (time_ns: NaN); None if it has not what that takes."""
-    if weight.role in ("vector", "constant", "embedding", *INTEGER_ROLES):
+    integer = weight.role == "s8 matrix"
+    if weight.role in ("vector", "constant", "embedding", *INTEGER_ROLES) and not integer:
         return None
-    matrix = np.asarray(weight.matrix, np.float32)
+    matrix = weight.matrix if integer else np.asarray(weight.matrix, np.float32)
     book = codebook.distinct(matrix)
-    way = next((way for way in _ways(weight, matrix, book) if way.kind == kind), None)
+    ways = _integer_ways(weight) if integer else _ways(weight, matrix, book)
+    way = next((way for way in ways if way.kind == kind), None)
     if way is None:
         return None
     distinct = None if book is None else book.size
@@ -220,17 +230,8 @@ def _matrix_ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_W
             ways.append(_Way("panels+product+huffman", entries, partial(coded, True)))
     if np.count_nonzero(matrix) > (1 - MIN_ZEROS) * ways[0].entries:
         return ways
-    for delta_bits in (8, 16):
-        pattern = csr.collect(matrix, delta_bits)
-        nnz = pattern.values.size
-        few = book is not None and codebook.distinct(pattern.values) is not None
-        for values in (*kinds, *(["codebook"] if few else [])):
-            encode = partial(csr.encode, matrix, groups, pattern, cast(Values, values))
-            ways.append(_Way(f"csr+{values}", nnz, partial(encode, False)))
-            if values == "codebook" or delta_bits == 8:
-                ways.append(_Way(f"csr+{values}+huffman", nnz, partial(encode, True)))
-        if pattern.fillers == 0:
-            break  # wider deltas would only cost bytes
+    few: list[Values] = ["codebook"] if book is not None else []
+    ways += _csr_ways(matrix, groups, kinds + few)
     if weight.role == "matrix":
         ways += _block_ways(matrix, groups, kinds, book is not None)
     if weight.role == "matrix" and pairs.fits(matrix):
@@ -239,6 +240,46 @@ def _matrix_ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_W
             ways.append(
                 _Way(f"2:4+{values}", size, partial(pairs.encode, matrix, groups, cast(Values, values)))
             )
+    return ways
+
+
+def _integer_ways(weight: Weight) -> list[_Way]:
+    """The ways to encode the s8 matrix of an integer layer, the dense one first."""
+    matrix, groups = weight.matrix, weight.groups
+    few = matrix.min() >= -8 and matrix.max() <= 7 and not weight.tied
+    entries = panels.entries(matrix, groups)
+    ways = [_Way(f"panels+{'s4' if few else 's8'}", entries, partial(integers.encode, weight))]
+    if weight.tied:  # only rows of plain bytes are read one by one
+        return ways
+    book = partial(integers.encode_book, matrix, groups)
+    ways.append(_Way("panels+s8book", entries, partial(book, False)))
+    ways.append(_Way("panels+s8book+huffman", entries, partial(book, True)))
+    if np.count_nonzero(matrix) <= (1 - MIN_ZEROS) * entries:
+        ways += _csr_ways(matrix, groups, ["s8", "s8book"])
+    return [replace(way, encode=partial(_counted, way.encode, weight)) for way in ways]
+
+
+def _counted(encode: Callable[[], Encoded], weight: Weight) -> Encoded:
+    """With the number of parameters of the torch tensor, whose columns were filled up to fours."""
+    return replace(encode(), parameters=weight.parameters or weight.matrix.size)
+
+
+def _csr_ways(matrix: npt.NDArray[Any], groups: int, kinds: list[Values]) -> list[_Way]:
+    """Ways in CSR, with column deltas of 8 bits, and of 16 if they are too few."""
+    ways = []
+    for delta_bits in (8, 16):
+        pattern = csr.collect(matrix, delta_bits)
+        nnz = pattern.values.size
+        for values in kinds:
+            booked = values in ("codebook", "s8book")
+            if booked and codebook.distinct(pattern.values) is None:
+                continue
+            encode = partial(csr.encode, matrix, groups, pattern, values)
+            ways.append(_Way(f"csr+{values}", nnz, partial(encode, False)))
+            if booked or delta_bits == 8:
+                ways.append(_Way(f"csr+{values}+huffman", nnz, partial(encode, True)))
+        if pattern.fillers == 0:
+            break  # wider deltas would only cost bytes
     return ways
 
 

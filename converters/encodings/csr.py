@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.encodings import codebook, huffman
+from converters.encodings.codebook import Numbers
+from converters.encodings.panels import PANEL_ROWS
 from converters.encodings.stream import Encoded, Stream, Values, entropy
-from converters.graph import Matrix
 
 # About what decodes into an L1-sized tile (one byte of delta and one of index per entry).
 PANEL_ENTRIES = 4096
@@ -20,17 +21,17 @@ PANEL_ENTRIES = 4096
 class Entries:
     """The entries of a matrix in file order, with the fillers that bridge long gaps.
 
-    values f32 [nnz], deltas u8 or u16 [nnz], row_nnz [M]; fillers counts the added zeros.
+    values f32 or s8 [nnz], deltas u8 or u16 [nnz], row_nnz [M]; fillers counts the added zeros.
     """
 
-    values: Matrix
+    values: Numbers
     deltas: npt.NDArray[np.unsignedinteger[Any]]
     row_nnz: npt.NDArray[np.int64]
     fillers: int
 
 
-def collect(matrix: Matrix, delta_bits: int) -> Entries:
-    """The CSR entries of f32 [M, K] with deltas of `delta_bits` (8 or 16)."""
+def collect(matrix: Numbers, delta_bits: int) -> Entries:
+    """The CSR entries of f32 or s8 [M, K] with deltas of `delta_bits` (8 or 16)."""
     reach = 1 << delta_bits
     rows, cols = np.nonzero(matrix)
     first_of_row = np.diff(rows, prepend=-1) != 0
@@ -40,7 +41,7 @@ def collect(matrix: Matrix, delta_bits: int) -> Entries:
     entries = fillers + 1
     last = np.cumsum(entries) - 1  # where each non-zero goes, after its fillers
     total = int(entries.sum())
-    values = np.zeros(total, np.float32)
+    values = np.zeros(total, matrix.dtype)
     values[last] = matrix[rows, cols]
     deltas = np.full(total, reach - 1, f"u{delta_bits // 8}")
     deltas[last] = delta
@@ -70,9 +71,10 @@ def panel_starts(row_nnz: npt.NDArray[np.int64], groups: int, panel_rows: int) -
     return np.concatenate([[0], np.cumsum(sums.ravel())])
 
 
-def encode(matrix: Matrix, groups: int, entries: Entries, values: Values, use_huffman: bool) -> Encoded:
-    """Encodes f32 [M, K] from its `collect`ed entries. Huffman takes 8-bit deltas only."""
-    panel_rows = rows_per_panel(entries.row_nnz, groups)
+def encode(matrix: Numbers, groups: int, entries: Entries, values: Values, use_huffman: bool) -> Encoded:
+    """Encodes f32 or s8 [M, K] from its `collect`ed entries. Huffman takes 8-bit deltas only."""
+    # Those of integers are expanded to dense panels, one by one.
+    panel_rows = PANEL_ROWS if matrix.dtype == np.int8 else rows_per_panel(entries.row_nnz, groups)
     starts = panel_starts(entries.row_nnz, groups, panel_rows)
     streams = encode_streams(entries, entries.values, starts, 1, values, use_huffman)
     return Encoded(
@@ -90,7 +92,7 @@ def encode(matrix: Matrix, groups: int, entries: Entries, values: Values, use_hu
 
 def encode_streams(
     entries: Entries,
-    stored: Matrix,
+    stored: Numbers,
     starts: npt.NDArray[np.int64],
     block: int,
     values: Values,
@@ -101,7 +103,7 @@ def encode_streams(
     if use_huffman and entries.deltas.dtype == np.uint8:
         deltas = entries.deltas.astype(np.uint8, copy=False)
         cols = huffman.coded_if_smaller(cols, deltas, starts.tolist())
-    if values == "codebook":
+    if values in ("codebook", "s8book"):
         bounds = (starts * block).tolist()
         streams = codebook.encode(stored, chunk_bounds=bounds if use_huffman else None)
     else:

@@ -1,12 +1,14 @@
 """Integer weights: s8 panels [groups][ceil(M/groups/16)][K/4][16][4], s4 ones that pack two of the groups of
-four columns, s8 depthwise filters [ceil(M/4)][ceil(taps/4)][4][4], and vectors of i32 and i16."""
+four columns, panels of indices into a book of s8, s8 depthwise filters [ceil(M/4)][ceil(taps/4)][4][4], and
+vectors of i32 and i16."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from converters.encodings.panels import PANEL_ROWS
+from converters.encodings import codebook
+from converters.encodings.panels import PANEL_ROWS, chunk_bounds
 from converters.encodings.stream import Encoded, Stream
 from converters.graph import Weight
 
@@ -41,6 +43,24 @@ def encode(weight: Weight) -> Encoded:
         entries=8 * stored.nbytes // bits,
         parameters=weight.parameters or matrix.size,
         streams=(stream,),
+    )
+
+
+def encode_book(matrix: Integers, groups: int, use_huffman: bool) -> Encoded:
+    """Encodes s8 [M, K], K in fours, as panels of indices into a book; rows past a group have index 0."""
+    stored = _panels(matrix, groups)
+    used = _panels(np.ones_like(matrix), groups).astype(bool)
+    bounds = chunk_bounds(len(stored), matrix.shape[1]) if use_huffman else None
+    return Encoded(
+        structure="panels",
+        values="s8book",
+        rows=matrix.shape[0],
+        cols=matrix.shape[1],
+        groups=groups,
+        panel_rows=PANEL_ROWS,
+        entries=stored.size,
+        parameters=matrix.size,
+        streams=codebook.encode(stored.ravel(), used=used.ravel(), chunk_bounds=bounds),
     )
 
 

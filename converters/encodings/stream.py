@@ -11,8 +11,22 @@ import numpy.typing as npt
 StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS", "SCALES", "ORDER", "PLACES"]
 Structure = Literal["rows", "panels", "csr", "bcsr", "b8csr", "b16csr", "2:4"]
 Coding = Literal["raw", "huffman"]
+# In the order of their codes in the file, from 1.
 Values = Literal[
-    "f32", "codebook", "f16", "s8", "i32", "s4", "bits", "q8", "q4", "product", "binary", "ternary", "i16"
+    "f32",
+    "codebook",
+    "f16",
+    "s8",
+    "i32",
+    "s4",
+    "bits",
+    "q8",
+    "q4",
+    "product",
+    "binary",
+    "ternary",
+    "i16",
+    "s8book",
 ]
 
 
@@ -71,7 +85,7 @@ class Encoded:
         bits = {stream.kind: str(stream.bits) for stream in self.streams}
         names = {"panels": "dense", "rows": "rows", "2:4": "2:4"}
         structure = names.get(self.structure) or self.structure + bits["COLS"]
-        values = self.values + (bits["INDEX"] if self.values == "codebook" else "")
+        values = self.values + bits.get("INDEX", "")
         shared = next((stream.count for stream in self.streams if stream.kind == "SCALES"), 0)
         if 0 < shared < self.cols:
             values += f"g{shared}"

@@ -72,7 +72,7 @@ class TensorCheck {
 
   Status check_header() {
     if (t_.structure < 1 || t_.structure > 7) return error("unknown structure " + std::to_string(t_.structure));
-    if (t_.values < 1 || t_.values > 13) return error("unknown values code " + std::to_string(t_.values));
+    if (t_.values < 1 || t_.values > 14) return error("unknown values code " + std::to_string(t_.values));
     if (t_.rows < 1 || t_.cols < 1 || t_.rows > INT32_MAX || t_.cols > INT32_MAX) return error("empty or too large");
     if (t_.groups < 1 || t_.rows % t_.groups != 0) return error("groups must divide rows");
     csr_ = is_sparse(t_);
@@ -89,7 +89,8 @@ class TensorCheck {
       return error("wrong panel_rows " + std::to_string(t_.panel_rows));
     }
     const bool product = t_.values == static_cast<uint16_t>(Values::kProduct);
-    book_ = product || t_.values == static_cast<uint16_t>(Values::kCodebook);
+    const bool s8_book = t_.values == static_cast<uint16_t>(Values::kS8Book);
+    book_ = product || s8_book || t_.values == static_cast<uint16_t>(Values::kCodebook);
     if (coded_rows && (!book_ || t_.groups != 1)) {
       return error("only ungrouped rows of a codebook come in chunks");
     }
@@ -98,8 +99,11 @@ class TensorCheck {
     }
     if (pairs_ && t_.cols % kQuad != 0) return error("the columns of 2:4 come in fours");
     const bool s8 = t_.values == static_cast<uint16_t>(Values::kS8);
-    if (s8 && (csr_ || pairs_)) return error("csr has no s8 values");
-    if (s8 && panels && t_.cols % kQuad != 0) return error("the columns of s8 panels come in fours");
+    const bool csr = t_.structure == static_cast<uint16_t>(Structure::kCsr);
+    if (s8_book && !panels && !csr) return error("s8book values are for panels and csr");
+    if (s8 && !panels && (csr_ != csr || pairs_)) return error("s8 values are for rows, panels and csr");
+    if ((s8 || s8_book) && (panels || csr) && t_.cols % kQuad != 0) return error("the columns of s8 come in fours");
+    if ((s8 || s8_book) && csr && t_.panel_rows != kPanelRows) return error("panels of s8 csr have 16 rows");
     const bool s4 = t_.values == static_cast<uint16_t>(Values::kS4);
     if (s4 && (!panels || t_.cols % kQuad != 0)) return error("s4 values are for panels with columns in fours");
     if (bit_ && !panels) return error("bits are for panels");
@@ -342,8 +346,9 @@ class TensorCheck {
   Status check_book() {
     const Stream& s = stream(StreamKind::kBook);
     if (t_.values == static_cast<uint16_t>(Values::kProduct)) return check_codewords(s);
-    if (s.bits != 32 || s.count < 1 || s.count > 256 || s.size != uint64_t{s.count} * 4) {
-      return error("BOOK: needs 1 to 256 f32 entries");
+    const uint8_t bits = t_.values == static_cast<uint16_t>(Values::kS8Book) ? 8 : 32;
+    if (s.bits != bits || s.count < 1 || s.count > 256 || s.size != uint64_t{s.count} * bits / 8) {
+      return error(std::string("BOOK: needs 1 to 256 ") + (bits == 8 ? "s8" : "f32") + " entries");
     }
     return {};
   }

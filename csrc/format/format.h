@@ -97,7 +97,8 @@ enum class Values : uint16_t {
   kProduct = 10,
   kBinary = 11,
   kTernary = 12,
-  kI16 = 13
+  kI16 = 13,
+  kS8Book = 14
 };
 constexpr uint32_t kMaxCodeword = 64;  // weights of a codeword of a product codebook
 // Scales keep their reciprocals and products in the range of f32.

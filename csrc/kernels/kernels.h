@@ -415,6 +415,30 @@ struct ExpandIndexArgs {
 };
 using ExpandIndexFn = void (*)(const ExpandIndexArgs&);
 
+// The same for books of s8; `packed` may be `out` if the indices have 8 bits.
+struct ExpandIndexS8Args {
+  const uint8_t* packed;
+  uint64_t first;
+  int bits;
+  int64_t n;
+  const int8_t* book;
+  int book_size;
+  int8_t* out;
+};
+using ExpandIndexS8Fn = void (*)(const ExpandIndexS8Args&);
+
+// Entries of up to 16 rows of a sparse s8 weight -> the dense panel out[k/4][16][4], zeros where there is none.
+struct ExpandCsrS8Args {
+  const void* deltas;  // of columns: u8, or u16 if delta_bits is 16
+  int delta_bits;
+  const uint32_t* counts;  // [rows]
+  int rows;
+  const int8_t* values;
+  int64_t k;
+  int8_t* out;
+};
+using ExpandCsrS8Fn = void (*)(const ExpandCsrS8Args&);
+
 // Indices of a product codebook -> the weights of a panel: out[j*d + i][r] = book[index[j][r]*d + i], j < n, i < d,
 // r < 16.
 struct ExpandCodewordsArgs {

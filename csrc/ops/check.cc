@@ -315,7 +315,7 @@ class OpCheck {
   // The weights, shift, multiplier and bias that the integer products share.
   Status vectors() const {
     const Weights &w = *s_.weights[0], &scales = *s_.weights[2];
-    if (!w.int8s && !w.nibbles) return error("needs s8 or s4 weights");
+    if (!w.integers()) return error("needs s8, s4 or s8book weights");
     if (!s_.weights[1]->ints_of(w.rows)) return error("shift must be an i32 vector with an element per row");
     if (!scales.vector_of(w.rows) || !s_.weights[3]->vector_of(w.rows)) {
       return error("multipliers and bias must be f32 vectors with an element per row");
@@ -471,7 +471,8 @@ class OpCheck {
     if (out_rank_ != rank_ + 1 || out_axis_ != rank_) return error("its output has one more dimension, the channels");
     // Panels are those of a linear layer that is tied to the table.
     const bool rows = w.structure == Weights::kRows && !w.ints && !w.shorts;
-    const bool panels = w.structure == Weights::kPanels && (w.values || w.halves || w.index || w.int8s);
+    const bool floats = w.values || w.halves || (w.index && !w.integers());
+    const bool panels = w.structure == Weights::kPanels && (floats || w.int8s);
     if ((!rows && !panels) || w.groups != 1) {
       return error("needs a table of f32, f16, codebook or s8 rows, or panels that are not Huffman-coded");
     }

@@ -10,17 +10,10 @@ void prefetch(const float* p, int64_t n) {
 
 }  // namespace
 
-uint32_t MatmulOp::row_count(int64_t row) const {
-  if (w_.count_bits == 8) return static_cast<const uint8_t*>(w_.row_counts)[row];
-  // The 16- and 32-bit counts follow 4-byte panel starts, so they are aligned.
-  if (w_.count_bits == 16) return static_cast<const uint16_t*>(w_.row_counts)[row];
-  return static_cast<const uint32_t*>(w_.row_counts)[row];
-}
-
 // The deltas of a panel, decoded if they have to be.
 const uint8_t* MatmulOp::deltas(const RunContext& ctx, int64_t panel, int64_t n, const Tile& tile) const {
   if (w_.deltas) return static_cast<const uint8_t*>(w_.deltas) + w_.panel_start[panel] * w_.delta_bits / 8;
-  decode_symbols(ctx, w_.delta_code, panel, n, tile.deltas);
+  w_.delta_code.decode(*ctx.kernels, panel, n, tile.deltas);
   return tile.deltas;
 }
 ExpandColsFn MatmulOp::expand_cols(const RunContext& ctx) const {
@@ -31,10 +24,10 @@ void MatmulOp::run_csr_few(const RunContext& ctx, int part, const Range& range) 
   Bump bump(ctx.thread_scratch(part));
   const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
   for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
-    const int64_t row = panel_row(panel), block = w_.block();
-    const auto rows = static_cast<int>(panel_rows(panel) / block);
+    const int64_t row = w_.panel_row(panel), block = w_.block();
+    const auto rows = static_cast<int>(w_.rows_of(panel) / block);
     const int64_t first = w_.panel_start[panel], n = w_.panel_start[panel + 1] - first;
-    for (int64_t r = 0; r < rows; ++r) tile.counts[r] = row_count(row / block + r);
+    for (int64_t r = 0; r < rows; ++r) tile.counts[r] = w_.row_count(row / block + r);
     const uint8_t* in = deltas(ctx, panel, n, tile);
     const float* values = w_.values ? w_.values + first * block : tile.values;
     if (!w_.values) decode_values(ctx, panel, first * block, n * block, tile.symbols, tile.values);
@@ -77,9 +70,9 @@ void MatmulOp::run_pairs_few(const RunContext& ctx, int part, const Range& range
         x = tile.columns;
       }
     }
-    const int64_t row = panel_row(panel);
+    const int64_t row = w_.panel_row(panel);
     ctx.kernels->pairs_f32_few({pair_values(ctx, panel, tile), pair_places(panel), static_cast<int>(w_.cols / 4), x,
-                                w_.cols, out->row(row), out->plane, static_cast<int>(panel_rows(panel)),
+                                w_.cols, out->row(row), out->plane, static_cast<int>(w_.rows_of(panel)),
                                 static_cast<int>(out->cols), epilogue(row, 0)});
   }
 }
@@ -94,25 +87,25 @@ void MatmulOp::run_csr(const RunContext& ctx, int part, const Range& range) cons
   for (int64_t panel = range.panel; panel < range.panel_end;) {
     // As many panels of a group as are decoded together.
     const bool pairs = w_.structure == Weights::kPairs;
-    const int64_t row = panel_row(panel), group = panel / w_.panels_per_group();
+    const int64_t row = w_.panel_row(panel), group = panel / w_.panels_per_group();
     const int64_t first = pairs ? 0 : w_.panel_start[panel];
     const float* x = group_x(panel);
     int64_t rows = 0, entries = 0;
     for (; panel < range.panel_end && panel / w_.panels_per_group() == group; ++panel) {
       if (w_.structure == Weights::kPairs) {
-        const int64_t n = w_.cols / 2 * panel_rows(panel);
-        if (rows > 0 && (entries + n > blocks_.entries || rows + panel_rows(panel) > kDecodedRows)) break;
-        std::fill_n(tile.counts + rows, panel_rows(panel), static_cast<uint32_t>(w_.cols / 2));
+        const int64_t n = w_.cols / 2 * w_.rows_of(panel);
+        if (rows > 0 && (entries + n > blocks_.entries || rows + w_.rows_of(panel) > kDecodedRows)) break;
+        std::fill_n(tile.counts + rows, w_.rows_of(panel), static_cast<uint32_t>(w_.cols / 2));
         ctx.kernels->expand_pairs_f32({pair_values(ctx, panel, tile), pair_places(panel), static_cast<int>(w_.cols / 4),
-                                       static_cast<int>(panel_rows(panel)), table ? offsets_.data() : nullptr, stride,
+                                       static_cast<int>(w_.rows_of(panel)), table ? offsets_.data() : nullptr, stride,
                                        tile.off + entries, tile.values + entries});
-        rows += panel_rows(panel), entries += n;
+        rows += w_.rows_of(panel), entries += n;
         continue;
       }
       const int64_t start = w_.panel_start[panel], n = w_.panel_start[panel + 1] - start;
-      const int64_t more = panel_rows(panel) / block;
+      const int64_t more = w_.rows_of(panel) / block;
       if (rows > 0 && (entries + n > blocks_.entries || rows + more > kDecodedRows)) break;
-      for (int64_t r = rows; r < rows + more; ++r) tile.counts[r] = row_count(row / block + r);
+      for (int64_t r = rows; r < rows + more; ++r) tile.counts[r] = w_.row_count(row / block + r);
       // Blocks of columns jump through the values, where no hardware prefetcher follows.
       if (w_.values && blocks_.count > 1) prefetch(w_.values + start * block, n * block);
       if (!w_.values) decode_values(ctx, panel, start * block, n * block, tile.symbols, tile.values + entries * block);

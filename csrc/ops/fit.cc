@@ -37,15 +37,16 @@ void find_step(const int8_t* w, int64_t groups, int bit, Fit* fit) {
 
 }  // namespace
 
-void Weights::find_fits() {
-  if (structure == kPanels) {
+void Weights::find_fits(const Kernels& kernels) {
+  if (structure != kRows) {
+    std::vector<uint8_t> scratch(s8_scratch());
     const int64_t k = cols / 4, panels = groups * panels_per_group();
     Fit all{};
     std::memset(&all, 255, sizeof all);
     fits.assign(static_cast<size_t>(panels * fits_per_panel()), all);
     for (int64_t p = 0; p < panels; ++p) {
       Fit* fit = fits.data() + p * fits_per_panel();
-      const int8_t* w = int8s + p * k * 4 * kPanel;
+      const int8_t* w = s8_panel(kernels, p, scratch.data());
       for (int64_t g = 0; g < k; g += 2) {
         const int64_t step = g / 2;
         find_step(w + g * 4 * kPanel, std::min<int64_t>(2, k - g), static_cast<int>(step % Fit::steps),

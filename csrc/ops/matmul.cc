@@ -170,11 +170,6 @@ Epilogue MatmulOp::epilogue(int64_t row, int64_t col) const {
   return e;
 }
 
-void MatmulOp::decode_symbols(const RunContext& ctx, const CodedStream& code, int64_t chunk, int64_t n, uint8_t* out) {
-  const uint32_t begin = code.offset[chunk];
-  ctx.kernels->huffman_u8({code.table, code.data + begin, code.offset[chunk + 1] - begin, static_cast<size_t>(n), out});
-}
-
 void MatmulOp::decode_values(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, uint8_t* symbols,
                              float* values) const {
   if (w_.halves) {
@@ -183,7 +178,7 @@ void MatmulOp::decode_values(const RunContext& ctx, int64_t chunk, int64_t first
     ctx.kernels->expand_index_f32(
         {w_.index, static_cast<uint64_t>(first), w_.index_bits, n, w_.book, w_.book_size, values});
   } else {
-    decode_symbols(ctx, w_.index_code, chunk, n, symbols);
+    w_.index_code.decode(*ctx.kernels, chunk, n, symbols);
     ctx.kernels->expand_index_f32({symbols, 0, 8, n, w_.book, w_.book_size, values});
   }
 }
@@ -221,7 +216,7 @@ void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) c
     for (int64_t b = 0; b < blocks; ++b) {
       const int64_t k0 = b * block_k, k = std::min(block_k, w_.cols - k0);
       for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
-        const int64_t row = panel_row(panel), entry = (panel * w_.cols + k0) * kPanel;
+        const int64_t row = w_.panel_row(panel), entry = (panel * w_.cols + k0) * kPanel;
         const void* values = w_.halves ? static_cast<const void*>(w_.halves + entry) : w_.values + entry;
         if (!as_stored) {
           decode_block(ctx, panel, b, tile, tile.values);
@@ -230,7 +225,7 @@ void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) c
         const auto product = [&](GemmFn gemm, int64_t c, int64_t n) {
           if (n == 0) return;
           gemm({values, offsets_.data() + k0, static_cast<int>(k), group_x(panel) + c, out->row(row) + c, out->plane,
-                static_cast<int>(panel_rows(panel)), static_cast<int>(n), b == 0, b == blocks - 1, epilogue(row, c)});
+                static_cast<int>(w_.rows_of(panel)), static_cast<int>(n), b == 0, b == blocks - 1, epilogue(row, c)});
         };
         product(ctx.kernels->gemm_f32, col, cols - tail);
         product(few, col + cols - tail, tail);

@@ -124,15 +124,6 @@ class MatmulOp : public Op {
 
   int64_t first_panel(int64_t part, int64_t parts, int64_t panels) const;
 
-  // First row of a panel, counted over all groups, and its number of rows.
-  int64_t panel_row(int64_t panel) const {
-    const int64_t per_group = w_.panels_per_group();
-    return panel / per_group * w_.rows_per_group() + panel % per_group * panel_height();
-  }
-  int64_t panel_rows(int64_t panel) const {
-    return std::min(panel_height(), w_.rows_per_group() - panel % w_.panels_per_group() * panel_height());
-  }
-  int64_t panel_height() const { return w_.sparse() ? w_.panel_rows : kPanel; }
   const float* group_x(int64_t panel) const {
     return source_->data + panel / w_.panels_per_group() * (source_->channels / w_.groups) * source_->plane;
   }
@@ -143,7 +134,8 @@ class MatmulOp : public Op {
   const uint32_t* order(int64_t row) const { return w_.order ? w_.order + row : nullptr; }
 
   void clear_margins(const Range& range) const {
-    const int64_t begin = panel_row(range.panel), last = range.panel_end - 1, end = panel_row(last) + panel_rows(last);
+    const int64_t begin = w_.panel_row(range.panel), last = range.panel_end - 1,
+                  end = w_.panel_row(last) + w_.rows_of(last);
     if (!w_.order) return out->clear_margins(begin, end);
     for (int64_t row = begin; row < end; ++row) {
       const int64_t at = first_row(row) + w_.order[row];
@@ -152,8 +144,6 @@ class MatmulOp : public Op {
   }
 
   Epilogue epilogue(int64_t row, int64_t col) const;
-
-  static void decode_symbols(const RunContext& ctx, const CodedStream& code, int64_t chunk, int64_t n, uint8_t* out);
 
   // Entries [first, first + n) of the tensor as f32; of a codebook they are chunk `chunk` of the stream if it is
   // Huffman-coded.
@@ -214,7 +204,6 @@ class MatmulOp : public Op {
                       const float* x, const Range& range) const;
   void plan_lines();
   void clear_gaps(int64_t row, int64_t rows, int64_t image, int64_t top, int64_t held) const;
-  uint32_t row_count(int64_t row) const;
 
   void split_phases(const RunContext& ctx) const;
 

@@ -12,7 +12,7 @@ const float* MatmulOp::widen_book(const RunContext& ctx, const Tile& tile) const
 // Entries [first, first + n), which are chunk `chunk` if they are Huffman-coded, as bytes.
 const uint8_t* MatmulOp::codeword_index(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n,
                                         uint8_t* symbols) const {
-  if (!w_.index) decode_symbols(ctx, w_.index_code, chunk, n, symbols);
+  if (!w_.index) w_.index_code.decode(*ctx.kernels, chunk, n, symbols);
   else if (w_.index_bits == 8) return w_.index + first;
   else ctx.kernels->unpack_index_u8({w_.index, static_cast<uint64_t>(first), w_.index_bits, n, symbols});
   return symbols;
@@ -32,7 +32,7 @@ const uint8_t* MatmulOp::panel_index(const RunContext& ctx, int64_t panel, const
   const int64_t per_chunk = decoded_columns() / w_.codeword, chunks = ceil_div(per_row, per_chunk);
   for (int64_t c = 0; c < chunks; ++c) {
     const int64_t j = c * per_chunk, n = std::min(per_chunk, per_row - j);
-    decode_symbols(ctx, w_.index_code, panel * chunks + c, n * kPanel, tile.symbols + j * kPanel);
+    w_.index_code.decode(*ctx.kernels, panel * chunks + c, n * kPanel, tile.symbols + j * kPanel);
   }
   return tile.symbols;
 }
@@ -55,10 +55,10 @@ void MatmulOp::run_codewords(const RunContext& ctx, int part, const Range& range
       packed = x;
     }
     const uint8_t* index = panel_index(ctx, panel, tile);
-    const int64_t row = panel_row(panel);
+    const int64_t row = w_.panel_row(panel);
     for (int64_t col = 0; col < out->cols; ++col) {
       ctx.kernels->codeword_dot_f32({index, w_.cols / w_.codeword, w_.codeword, book,
-                                     in_place ? x : tile.x + col * w_.cols, static_cast<int>(panel_rows(panel)),
+                                     in_place ? x : tile.x + col * w_.cols, static_cast<int>(w_.rows_of(panel)),
                                      out->row(row), out->plane, static_cast<int>(col), epilogue(row, 0)});
     }
   }

@@ -69,7 +69,7 @@ class QMatmulOp : public Op {
     geometry_.offsets(*source_, depthwise() ? 1 : w_.cols / 4 / taps, &offsets_);
     if (depthwise()) offsets_.resize(static_cast<size_t>(round_up(taps, 4)), offsets_.back());
     *table_bytes += offsets_.size() * sizeof(int32_t);
-    if (w_.nibbles) *scratch_size = std::max(*scratch_size, static_cast<size_t>(pairs() * 128));
+    if (!depthwise()) *scratch_size = std::max(*scratch_size, w_.s8_scratch());
     return {};
   }
 
@@ -91,7 +91,7 @@ class QMatmulOp : public Op {
     if (depthwise()) return run_depthwise(ctx);
     const int64_t panels = w_.groups * w_.panels_per_group();
     // An exact product takes about a quarter of the time of a float one.
-    const int64_t work = static_cast<int64_t>(w_.entries) / 4 * out->cols + out->elements();
+    const int64_t work = w_.rows * w_.cols / 4 * out->cols + out->elements();
     ctx.parallel(work, [&](int part, int parts) {
       int64_t panel = 0, panel_end = panels, col = 0, col_end = out->cols;
       const bool by_rows = panels >= 4 * parts || few_ || out->cols < 32 * parts;
@@ -104,26 +104,17 @@ class QMatmulOp : public Op {
       }
       if (panel >= panel_end || col >= col_end) return;
       if (out->mask && (by_rows || part == parts - 1)) {
-        const int64_t end = panel_row(panel_end - 1) + panel_rows(panel_end - 1);
-        out->clear_margins(plane_of(panel_row(panel)), out->u8 ? ceil_div(end, 4) : end);
+        const int64_t end = w_.panel_row(panel_end - 1) + w_.rows_of(panel_end - 1);
+        out->clear_margins(plane_of(w_.panel_row(panel)), out->u8 ? ceil_div(end, 4) : end);
       }
       run_panels(ctx, part, panel, panel_end, col, col_end);
       if (act_.code != Act::kNone)
-        activate(ctx, panel_row(panel), panel_row(panel_end - 1) + panel_rows(panel_end - 1), col, col_end);
+        activate(ctx, w_.panel_row(panel), w_.panel_row(panel_end - 1) + w_.rows_of(panel_end - 1), col, col_end);
     });
   }
 
  private:
-  int64_t pairs() const { return ceil_div(w_.cols, 8); }  // of groups of four columns
   bool depthwise() const { return w_.structure == Weights::kRows; }
-  // First row of a panel, counted over all groups, and its number of rows.
-  int64_t panel_row(int64_t panel) const {
-    const int64_t per_group = w_.panels_per_group();
-    return panel / per_group * w_.rows_per_group() + panel % per_group * kPanel;
-  }
-  int64_t panel_rows(int64_t panel) const {
-    return std::min<int64_t>(kPanel, w_.rows_per_group() - panel % w_.panels_per_group() * kPanel);
-  }
   int64_t plane_of(int64_t row) const { return out->u8 ? row / 4 : row; }
 
   QuantEpilogue epilogue(int64_t row, int64_t col) const {
@@ -156,18 +147,17 @@ class QMatmulOp : public Op {
       const int64_t odd = cols % 16;
       const int64_t tail = few_ ? cols : col + cols == out->cols && odd <= kFewColumns ? odd : 0;
       for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-        const int64_t row = panel_row(panel);
+        const int64_t row = w_.panel_row(panel);
         const float* x = source_->row(panel / w_.panels_per_group() * per_group);
-        // Few columns are multiplied by the nibbles as they lie, many by a panel of bytes.
-        const uint8_t* nibbles = w_.nibbles ? w_.nibbles + panel * pairs() * 64 : nullptr;
-        const int8_t* bytes =
-            nibbles ? reinterpret_cast<int8_t*>(ctx.thread_scratch(part)) : w_.int8s + panel * w_.cols * kPanel;
-        if (nibbles && cols > tail) ctx.kernels->unpack_s4({nibbles, pairs(), const_cast<int8_t*>(bytes)});
+        // Few columns are multiplied by nibbles as they lie, all else by a panel of bytes.
+        const uint8_t* nibbles = w_.nibbles ? w_.nibbles + panel * ceil_div(w_.cols, 8) * 64 : nullptr;
+        const int8_t* bytes = nullptr;
+        if (!nibbles || cols > tail) bytes = w_.s8_panel(*ctx.kernels, panel, ctx.thread_scratch(part));
         const Fit* fits = nibbles ? nullptr : w_.fits.data() + panel * w_.fits_per_panel();  // four of -8..7 always do
         const auto product = [&](QGemmFn gemm, const void* w, int64_t c, int64_t n) {
           if (n == 0) return;
           gemm({w, offsets_.data(), static_cast<int>(k), fits, reinterpret_cast<const uint8_t*>(x + c),
-                out->row(plane_of(row)) + c, !out->u8, out->plane, static_cast<int>(panel_rows(panel)),
+                out->row(plane_of(row)) + c, !out->u8, out->plane, static_cast<int>(w_.rows_of(panel)),
                 static_cast<int>(n), epilogue(row, c)});
         };
         product(ctx.kernels->qgemm_u8, bytes, col, cols - tail);

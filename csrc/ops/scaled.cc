@@ -53,9 +53,9 @@ void MatmulOp::run_scaled_few(const RunContext& ctx, int part, const Range& rang
   for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
     const float* x = group_x(panel);
     if (x != prepared) prepare_scaled(x, tile), prepared = x;
-    const int64_t row = panel_row(panel);
+    const int64_t row = w_.panel_row(panel);
     gemm({{panel_integers(w_, panel), nullptr, static_cast<int>(w_.packed_cols()), tile.values, out->row(row),
-           out->plane, static_cast<int>(panel_rows(panel)), static_cast<int>(out->cols), true, true, epilogue(row, 0)},
+           out->plane, static_cast<int>(w_.rows_of(panel)), static_cast<int>(out->cols), true, true, epilogue(row, 0)},
           panel_scales(w_, panel),
           w_.half_scales,
           static_cast<int>(w_.scale_columns),

@@ -34,7 +34,7 @@ void MatmulOp::run_ternary_few(const RunContext& ctx, int part, const Range& ran
       for (int64_t k = 0; k < w_.cols; ++k) to[k] = x[offsets_[static_cast<size_t>(k)] + c];
       std::fill(to + w_.cols, to + padded, 0.0f);
     }
-    const int64_t row = panel_row(panel), rows = panel_row(end - 1) + panel_rows(end - 1) - row;
+    const int64_t row = w_.panel_row(panel), rows = w_.panel_row(end - 1) + w_.rows_of(end - 1) - row;
     gemm({{panel_words(w_, panel), nullptr, static_cast<int>(padded), tile.values, out->row(row), out->plane,
            static_cast<int>(rows), static_cast<int>(out->cols), true, true, epilogue(row, 0)},
           panel_scales(w_, panel),

@@ -1,6 +1,7 @@
 // A tensor of the file as kernels see it: pointers into the mapping, and the decoding tables of its Huffman codes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -15,6 +16,10 @@ struct CodedStream {
   HuffmanTable table{};
   const uint32_t* offset = nullptr;
   const uint8_t* data = nullptr;
+
+  void decode(const Kernels& kernels, int64_t chunk, int64_t n, uint8_t* out) const {
+    kernels.huffman_u8({table, data + offset[chunk], offset[chunk + 1] - offset[chunk], static_cast<size_t>(n), out});
+  }
 };
 
 struct Weights {
@@ -45,7 +50,7 @@ struct Weights {
   int book_size = 0;
   int codeword = 1;                     // weights to an entry of the book; more than one: a product codebook
   const uint16_t* half_book = nullptr;  // its codewords in f16,
-  const int8_t* int8_book = nullptr;    // or in s8
+  const int8_t* int8_book = nullptr;    // or in s8; or the integers of an s8book
   float book_scale = 0;
   int index_bits = 0;
   const uint8_t* index = nullptr;  // packed indices, or null when Huffman-coded
@@ -69,7 +74,22 @@ struct Weights {
 
   int64_t fits_per_panel() const { return (cols + 8 * Fit::steps - 1) / (8 * Fit::steps); }
   // Sets `fits` or `row_fits` of s8 values (ops/fit.cc).
-  void find_fits();
+  void find_fits(const Kernels& kernels);
+
+  // Whether integer products take it.
+  bool integers() const { return int8s || nibbles || (int8_book && !product()); }
+  // The bytes that `s8_panel` needs; 0 where panels lie in the file as kernels read them.
+  size_t s8_scratch() const;
+  // A panel of integers as [cols/4][16][4] s8, expanded to `scratch` if need be (ops/s8_panel.cc).
+  const int8_t* s8_panel(const Kernels& kernels, int64_t panel, uint8_t* scratch) const;
+
+  // Entries of a stored row of a sparse weight, of bcsr of a block of rows.
+  uint32_t row_count(int64_t row) const {
+    if (count_bits == 8) return static_cast<const uint8_t*>(row_counts)[row];
+    // The 16- and 32-bit counts follow 4-byte panel starts, so they are aligned.
+    if (count_bits == 16) return static_cast<const uint16_t*>(row_counts)[row];
+    return static_cast<const uint32_t*>(row_counts)[row];
+  }
 
   // The f32 codewords of a product codebook that is stored in f16 or s8: [book_size][codeword].
   void widen_book(const Kernels& kernels, float* out) const {
@@ -85,6 +105,13 @@ struct Weights {
   int64_t panels_per_group() const {
     const int64_t n = panel_rows > 0 ? panel_rows : 16;
     return (rows_per_group() + n - 1) / n;
+  }
+  // First row of a panel, counted over all groups, and its number of rows.
+  int64_t panel_row(int64_t panel) const {
+    return panel / panels_per_group() * rows_per_group() + panel % panels_per_group() * panel_rows;
+  }
+  int64_t rows_of(int64_t panel) const {
+    return std::min(panel_rows, rows_per_group() - panel % panels_per_group() * panel_rows);
   }
   bool ints_of(int64_t n) const { return structure == kRows && ints && rows == n && cols == 1; }
   bool shorts_of(int64_t n) const { return structure == kRows && shorts && rows == n && cols == 1; }

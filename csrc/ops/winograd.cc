@@ -97,8 +97,8 @@ void MatmulOp::winograd_part(const RunContext& ctx, int part, const Range& range
           {source_->row(c), source_->pitch, strips, groups, wino.u + c * kPitch, wino.u_stride});
     }
     for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
-      const int64_t row = panel_row(panel);
-      const int rows = static_cast<int>(panel_rows(panel));
+      const int64_t row = w_.panel_row(panel);
+      const int rows = static_cast<int>(w_.rows_of(panel));
       const float* w = w_.values + panel * w_.cols * kPanel;
       if (!w_.values) {
         for (int64_t b = 0; b < blocks; ++b) {

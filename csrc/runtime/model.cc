@@ -40,6 +40,7 @@ std::string encoding_text(const format::File& file, const format::Tensor& t) {
     case Values::kBinary: text += "+binary"; break;
     case Values::kTernary: text += "+ternary"; break;
     case Values::kProduct: text += "+pq" + std::to_string(codeword_size(t)); break;
+    case Values::kS8Book: text += "+s8book" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits); break;
     case Values::kCodebook: text += "+codebook" + std::to_string(file.find_stream(t, StreamKind::kIndex)->bits); break;
   }
   return huffman ? text + "+huffman" : text;
@@ -160,10 +161,11 @@ Status Model::bind_weights() {
         case StreamKind::kBook:
           w.book_size = static_cast<int>(s.count);
           w.codeword = static_cast<int>(codeword_size(t));
-          if (s.bits == 32) w.book = reinterpret_cast<const float*>(bytes);
+          if (t.values == static_cast<uint16_t>(Values::kS8Book)) w.int8_book = reinterpret_cast<const int8_t*>(bytes);
+          else if (s.bits == 32) w.book = reinterpret_cast<const float*>(bytes);
           else if (s.bits == 16) w.half_book = reinterpret_cast<const uint16_t*>(bytes);
           else w.int8_book = reinterpret_cast<const int8_t*>(bytes + sizeof(float));
-          if (w.int8_book) std::memcpy(&w.book_scale, bytes, sizeof(float));
+          if (w.product() && w.int8_book) std::memcpy(&w.book_scale, bytes, sizeof(float));
           break;
         case StreamKind::kIndex:
           w.index_bits = s.bits;
@@ -186,7 +188,7 @@ Status Model::bind_weights() {
           break;
       }
     }
-    if (w.int8s) w.find_fits();
+    if (w.integers() && !w.nibbles) w.find_fits(*kernels_);
     table_bytes_ += w.fits.size() * sizeof(Fit) + w.row_fits.size();
     weights_.push_back(std::move(w));
   }

@@ -54,17 +54,18 @@ void test_expand_cols(pyrt::ExpandColsFn fn) {
   }
 }
 
-inline void test_expand_index(pyrt::ExpandIndexFn fn) {
+template <class Value, class Fn>
+void test_expand_index(Fn fn) {
   for (int bits = 1; bits <= 8; ++bits) {
     for (int i = 0; i < 500; ++i) {
       const int first = i < 70 ? i : rng.below(3000), n = i < 70 ? rng.below(40) : rng.below(600);
       const int entries = rng.between(1, 1 << bits);
       what = "bits " + std::to_string(bits) + " first " + std::to_string(first) + " n " + std::to_string(n);
-      Guarded<float> book(static_cast<size_t>(entries));
-      rng.fill(book);
+      Guarded<Value> book(static_cast<size_t>(entries));
+      for (size_t b = 0; b < book.size(); ++b) book[b] = static_cast<Value>(rng.below(256) - 128);
       Guarded<uint8_t> packed(static_cast<size_t>(((first + n) * bits + 7) / 8 + 8));
       for (size_t b = 0; b < packed.size(); ++b) packed[b] = 0;
-      std::vector<float> expected;
+      std::vector<Value> expected;
       for (int e = 0; e < first + n; ++e) {
         const int index = rng.below(entries);
         for (int b = 0; b < bits; ++b) {
@@ -73,10 +74,53 @@ inline void test_expand_index(pyrt::ExpandIndexFn fn) {
         }
         if (e >= first) expected.push_back(book[static_cast<size_t>(index)]);
       }
-      Guarded<float> out(static_cast<size_t>(n));
+      Guarded<Value> out(static_cast<size_t>(n));
       fn({packed.data(), static_cast<uint64_t>(first), bits, n, book.data(), entries, out.data()});
       check_equal(out, expected);
+      if (bits < 8 || sizeof(Value) > 1 || first > 0) continue;
+      auto* in_place = reinterpret_cast<Value*>(packed.data());
+      fn({packed.data(), 0, 8, n, book.data(), entries, in_place});
+      std::copy(in_place, in_place + n, out.data());
+      check_equal(out, expected);
     }
+  }
+}
+
+template <class Delta>
+void run_expand_csr_s8(pyrt::ExpandCsrS8Fn fn, int rows, int fours, double zeros) {
+  what = "rows " + std::to_string(rows) + " fours " + std::to_string(fours) + " zeros " + std::to_string(zeros);
+  std::vector<Delta> deltas;
+  std::vector<int8_t> values, expected(static_cast<size_t>(64 * fours));
+  Guarded<uint32_t> counts(static_cast<size_t>(rows));
+  for (int r = 0; r < rows; ++r) {
+    int previous = -1;
+    counts[static_cast<size_t>(r)] = 0;
+    for (int k = 0; k < 4 * fours; ++k) {
+      const bool far = k - previous - 1 == (sizeof(Delta) == 1 ? 255 : 65535);
+      if (!far && rng.chance(static_cast<float>(zeros))) continue;
+      const auto value = static_cast<int8_t>(rng.below(256) - 128);
+      deltas.push_back(static_cast<Delta>(k - previous - 1));
+      values.push_back(value);
+      expected[static_cast<size_t>(k / 4 * 64 + 4 * r + k % 4)] = value;
+      previous = k;
+      ++counts[static_cast<size_t>(r)];
+    }
+  }
+  Guarded<Delta> steps(deltas.size());
+  Guarded<int8_t> entries(values.size()), out(expected.size());
+  std::copy(deltas.begin(), deltas.end(), steps.data());
+  std::copy(values.begin(), values.end(), entries.data());
+  for (size_t i = 0; i < out.size(); ++i) out[i] = 77;
+  fn({steps.data(), static_cast<int>(8 * sizeof(Delta)), counts.data(), rows, entries.data(), 4 * fours, out.data()});
+  check_equal(out, expected);
+}
+
+inline void test_expand_csr_s8(pyrt::ExpandCsrS8Fn fn) {
+  for (int i = 0; i < 500; ++i) {
+    const int rows = i % 5 ? pyrt::kPanel : rng.between(1, 16), fours = i % 7 ? rng.between(1, 40) : 200;
+    const double zeros = i % 11 == 0 ? 1 : i % 11 == 1 ? 0 : i % 3 == 0 ? 0.99 : 0.8;
+    run_expand_csr_s8<uint8_t>(fn, rows, fours, zeros);
+    run_expand_csr_s8<uint16_t>(fn, rows, fours, zeros);
   }
 }
 

@@ -308,7 +308,7 @@ def stream(which: str, **fields: int) -> Callable[[Pyrt], None]:
 def tensors() -> None:
     where = r"TENSORS: entry 0 \(fc.weight\): "
     edited("structure_9", where + "unknown structure 9", put("tensors", 0, structure=9))
-    edited("values_13", where + "unknown values code 14", put("tensors", 0, values=14))
+    edited("values_15", where + "unknown values code 15", put("tensors", 0, values=15))
     edited("f32_called_f16", where + "VALUES: wrong size", put("tensors", 0, values=3), raw_csr)
     edited("rows_zero", where + "empty or too large", put("tensors", 0, rows=0))
     edited("cols_zero", where + "empty or too large", put("tensors", 0, cols=0))
@@ -839,6 +839,8 @@ COMMITTED = [
     "integer_row_multiplier",
     "integer_low_over_high",
     "integer_s8_columns",
+    "integer_csr_past_end",
+    "integer_book_index",
     "scaled_nan",
     "linear_of_s8",
 ]
@@ -992,6 +994,67 @@ def floats(name: str) -> Callable[[Pyrt], None]:
     return lambda f: f.tensor(name).__dict__.update(values=1)
 
 
+def sparse_integer() -> Pyrt:
+    """x [1, 8] -> quantize -> qlinear `fc` [18, 8], csr of s8, an entry a row -> y [1, 18]."""
+    return sparse_qlinear(("VALUES", bytes(range(18)), 8))
+
+
+def booked_integer() -> Pyrt:
+    """The same with 2-bit indices into a book of three."""
+    index = bytes([0b10_01_00_10] * 4 + [0b0010]) + bytes(8)
+    return sparse_qlinear(("BOOK", bytes([128, 0, 127]), 8), ("INDEX", index, 2))
+
+
+def sparse_qlinear(*values: tuple[str, bytes, int]) -> Pyrt:
+    file = Pyrt()
+    x, y = file.add_value("x", 2, 1, 1, [1, 8]), file.add_value("y", 2, 1, 2)
+    q = file.add_u8("q", 2, 1, 0.5, 128)
+    rows = struct.pack("<3I", 0, 16, 18) + bytes([1] * 18)
+    streams = ("ROWS", rows, 8), ("COLS", bytes(i % 8 for i in range(18)), 8), *values
+    w = file.add_tensor("w", 18, 8, *streams, panel_rows=16)
+    file.tensors[w].values = 4 if len(values) == 1 else 14
+    if len(values) > 1:
+        file.stream("w", "BOOK").count = 3
+    shift = file.add_integers("shift", 18, 1, bytes(72), bits=32)
+    others = [file.add_vector(name, 18) for name in ("multiplier", "bias")]
+    file.add_op("quantize", "in", [x], q, (), (0, 255))
+    file.add_op("qlinear", "fc", [q], y, [w, shift, *others], (0.0, 0, 255))
+    return file
+
+
+def sparse_integers() -> None:
+    w = r"TENSORS: entry 0 \(w\): "
+    for name, base in (("csr", sparse_integer), ("book", booked_integer)):
+        base().build()
+
+        def case_of(what: str, pattern: str, edit: Callable[[Pyrt], object]) -> None:
+            edited(f"integer_{name}_{what}", pattern, edit, base)  # noqa: B023
+
+        case_of("rows_of_panel", w + "panels of s8 csr have 16 rows", put("tensors", 0, panel_rows=8))
+        case_of("columns", w + "the columns of s8 come in fours", put("tensors", 0, cols=10))
+        case_of("past_end", w + "COLS: row 4 reaches past", put("tensors", 0, cols=4))
+        float_values = put("tensors", 0, values=1 if name == "csr" else 2)
+        case_of(
+            "floats",
+            w + ("VALUES: wrong size" if name == "csr" else "BOOK: needs 1 to 256 f32"),
+            float_values,
+        )
+    csr, book = sparse_integer, booked_integer
+
+    def blocks(f: Pyrt) -> None:
+        f.tensors[0].__dict__.update(structure=4, rows=16, entries=16)
+
+    edited("integer_csr_blocks", w + "s8 values are for rows, panels and csr", blocks, csr)
+    edited("integer_book_blocks", w + "s8book values are for panels and csr", blocks, book)
+    short = put("streams", 2, data=bytearray(17))
+    edited("integer_csr_values", w + "VALUES: wrong size", short, csr)
+    wide = put("streams", 2, bits=32)
+    edited("integer_book_bits", w + "BOOK: needs 1 to 256 s8", wide, book)
+    edited("integer_book_count", w + "BOOK: needs 1 to 256 s8", put("streams", 2, count=2), book)
+    outside = put("streams", 3, data=bytearray([0b11] + [0] * 12))
+    edited("integer_book_index", w + "INDEX: an index outside the book", outside, book)
+
+
 def integers() -> None:
     value = r"VALUES: entry 2: "
     scale = value + "needs a scale of"
@@ -1068,11 +1131,11 @@ def integers() -> None:
         conv + "a bias is out of range",
         lambda f: f.stream("bias", "VALUES").data.__setitem__(slice(0, 4), struct.pack("<f", float("nan"))),
     )
-    case_of("s8_columns", r"TENSORS: entry 0 \(w\): the columns of s8 panels", put("tensors", 0, cols=71))
+    case_of("s8_columns", r"TENSORS: entry 0 \(w\): the columns of s8 come", put("tensors", 0, cols=71))
     case_of("s8_entries", r"TENSORS: entry 0 \(w\): entries do not agree", put("tensors", 0, entries=8 * 72))
-    case_of("s8_csr", r"TENSORS: entry 0 \(w\): csr has no s8", put("tensors", 0, structure=3))
+    sparse_integers()
     case_of("i32_panels", r"TENSORS: entry 0 \(w\): i32 values are for rows", put("tensors", 0, values=5))
-    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 14", put("tensors", 0, values=14))
+    case_of("tensor_values", r"TENSORS: entry 0 \(w\): unknown values code 15", put("tensors", 0, values=15))
 
     case_of("s4_rows", r"TENSORS: entry 1 \(shift\): s4 values are for panels", put("tensors", 1, values=6))
     case_of("s4_entries", r"TENSORS: entry 0 \(w\): VALUES: wrong size", put("tensors", 0, values=6))

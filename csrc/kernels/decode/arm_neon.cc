@@ -51,6 +51,34 @@ void expand_index_f32_8__neon(const ExpandIndexArgs& a) {
   expand_from(a, i);
 }
 
+// Sixteen indices at a time; every 64 entries of the book are a table look-up, that leaves what is not theirs.
+void expand_index_s8_16__neon(const ExpandIndexS8Args& a) {
+  const S8Tables tables(a);
+  uint8x16x4_t table[4];
+#pragma GCC unroll 4
+  for (int t = 0; t < 4; ++t) {
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+      table[t].val[q] = vld1q_u8(reinterpret_cast<const uint8_t*>(tables.at + 64 * t + 16 * q));
+    }
+  }
+  const Indices indices(a.packed, a.first, a.bits);
+  int64_t i = 0;
+  for (; i + 16 <= a.n; i += 16) {
+    const uint8x16_t index = a.bits == 8 ? vld1q_u8(a.packed + a.first + i)
+                                         : vcombine_u8(vmovn_u16(indices.at(i)), vmovn_u16(indices.at(i + 8)));
+    uint8x16_t values = vqtbl4q_u8(table[0], index);
+    if (tables.count > 4) {
+#pragma GCC unroll 3
+      for (int t = 1; t < 4; ++t) {
+        values = vqtbx4q_u8(values, table[t], vsubq_u8(index, vdupq_n_u8(static_cast<uint8_t>(64 * t))));
+      }
+    }
+    vst1q_u8(reinterpret_cast<uint8_t*>(a.out + i), values);
+  }
+  expand_s8_from(a, i);
+}
+
 void widen_f16_4__neon(const WidenArgs& a) {
   int64_t i = 0;
   for (; i + 4 <= a.n; i += 4) Neon::store(a.out + i, Neon::load(a.in + i));

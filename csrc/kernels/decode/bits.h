@@ -28,6 +28,21 @@ inline uint64_t index_at(const uint8_t* packed, uint64_t i, int bits) {
   return (load64(packed + bit / 8) >> (bit % 8)) & ((1u << bits) - 1);
 }
 
+// The book of s8 as tables of 16 bytes.
+struct S8Tables {
+  alignas(16) int8_t at[256] = {};
+  int count;  // tables
+
+  explicit S8Tables(const ExpandIndexS8Args& a) : count((a.book_size + 15) / 16) {
+    std::memcpy(at, a.book, static_cast<size_t>(a.book_size));
+  }
+};
+
+// Indices i.. of a book of s8, one by one.
+inline void expand_s8_from(const ExpandIndexS8Args& a, int64_t i) {
+  for (; i < a.n; ++i) a.out[i] = a.book[index_at(a.packed, a.first + static_cast<uint64_t>(i), a.bits)];
+}
+
 // Looks up indices i.. of any book one by one, eight from a word: an unaligned one holds 57 bits from any bit position,
 // enough for eight indices of 7 bits; those of 8 bits are aligned. For books in L1 this beats a gather.
 inline void expand_from(const ExpandIndexArgs& a, int64_t i) {

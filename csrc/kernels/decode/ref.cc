@@ -18,6 +18,20 @@ void expand_cols(const ExpandColsArgs& a) {
   }
 }
 
+template <class Delta>
+void expand_csr_s8(const ExpandCsrS8Args& a) {
+  const auto* deltas = static_cast<const Delta*>(a.deltas);
+  const int8_t* values = a.values;
+  for (int r = 0; r < a.rows; ++r) {
+    int8_t* row = a.out + 4 * r;
+    uint32_t col = ~0u;
+    for (uint32_t i = 0; i < a.counts[r]; ++i) {
+      col += 1u + *deltas++;
+      row[(col & ~3u) * kPanel + (col & 3)] = *values++;
+    }
+  }
+}
+
 }  // namespace
 
 void expand_cols_u8__ref(const ExpandColsArgs& a) { expand_cols<uint8_t>(a); }
@@ -31,6 +45,22 @@ void expand_index_f32__ref(const ExpandIndexArgs& a) {
     std::memcpy(&window, a.packed + bit / 8, 8);
     a.out[i] = a.book[(window >> (bit % 8)) & mask];
   }
+}
+
+void expand_index_s8__ref(const ExpandIndexS8Args& a) {
+  const uint32_t mask = (1u << a.bits) - 1;
+  uint64_t bit = a.first * static_cast<uint64_t>(a.bits);
+  for (int64_t i = 0; i < a.n; ++i, bit += static_cast<uint64_t>(a.bits)) {
+    uint64_t window;
+    std::memcpy(&window, a.packed + bit / 8, 8);
+    a.out[i] = a.book[(window >> (bit % 8)) & mask];
+  }
+}
+
+void expand_csr_s8__ref(const ExpandCsrS8Args& a) {
+  std::memset(a.out, 0, static_cast<size_t>(a.k * kPanel));
+  if (a.delta_bits == 8) expand_csr_s8<uint8_t>(a);
+  else expand_csr_s8<uint16_t>(a);
 }
 
 void widen_f16__ref(const WidenArgs& a) {

@@ -57,6 +57,43 @@ void expand_index_f32_8__avx2(const ExpandIndexArgs& a) {
   expand_from(a, i);
 }
 
+// 32 indices at a time, each in a byte of its own; every 16 entries of the book are a shuffle, that leaves zeros where
+// an index is not theirs.
+void expand_index_s8_32__avx2(const ExpandIndexS8Args& a) {
+  const S8Tables tables(a);
+  const auto bits = static_cast<uint64_t>(a.bits);
+  const uint64_t spread = 0x0101010101010101ull * ((1u << a.bits) - 1);
+  const auto table = [&](int t) {
+    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(tables.at + 16 * t)));
+  };
+  const __m256i first = table(0), low = _mm256_set1_epi8(15), past = _mm256_set1_epi8(0x70);
+  const bool nibbles = a.bits == 4 && a.first % 2 == 0;
+  uint64_t bit = a.first * bits;
+  int64_t i = 0;
+  for (; i + 32 <= a.n; i += 32, bit += 32 * bits) {
+    const uint8_t* p = a.packed + bit / 8;
+    __m256i index;
+    if (nibbles) {
+      const __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+      index = _mm256_and_si256(_mm256_or_si256(words, _mm256_slli_epi16(words, 4)), low);
+    } else if (bits == 8) {
+      index = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    } else {
+      const auto eight = [&](uint64_t at) {
+        return static_cast<long long>(_pdep_u64(load64(a.packed + at / 8) >> (at % 8), spread));
+      };
+      index = _mm256_setr_epi64x(eight(bit), eight(bit + 8 * bits), eight(bit + 16 * bits), eight(bit + 24 * bits));
+    }
+    __m256i values = _mm256_shuffle_epi8(first, _mm256_adds_epu8(index, past));
+    for (int t = 1; t < tables.count; ++t) {
+      const __m256i of_table = _mm256_sub_epi8(index, _mm256_set1_epi8(static_cast<char>(16 * t)));
+      values = _mm256_or_si256(values, _mm256_shuffle_epi8(table(t), _mm256_adds_epu8(of_table, past)));
+    }
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(a.out + i), values);
+  }
+  expand_s8_from(a, i);
+}
+
 void widen_f16_8__avx2(const WidenArgs& a) {
   int64_t i = 0;
   for (; i + 8 <= a.n; i += 8) {
