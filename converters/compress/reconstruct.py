@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from converters.compress.layers import PRODUCTS, Slot
 
-STEPS = 6  # in which a layer's zeros come, the other weights being fitted after each
+STEPS = 4  # in which a layer's zeros come, the other weights being fitted after each
 RIDGE = 0.05  # of the mean square of the inputs, by which weights are held to what they were
 
 Masks = Callable[[Tensor, float], Tensor]
