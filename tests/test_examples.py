@@ -12,8 +12,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.nets import LeNet5, LeNet300
-from examples import numpy_nets
-from examples.data import mnist_idx, sklearn_digits
+from examples import binary_digits, numpy_nets
+from examples.data import Digits, mnist_idx, mnist_npz, sklearn_digits
 from examples.peak_memory import peak_bytes
 
 
@@ -109,3 +109,20 @@ def test_a_missing_encoder_says_what_to_run(sentence_search, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["sentence_search.py"])
     with pytest.raises(SystemExit, match="pip install --no-deps no-such-encoder"):
         sentence_search.main()
+
+
+def check_binary_lenet(data: Digits, steps: int, path: Path) -> None:
+    """Within a point of the float net, 30 times smaller, and the file finds what torch finds."""
+    result = binary_digits.compare(data, steps, path)
+    assert result.found == result.bits >= result.plain - 1
+    assert result.plain > 98
+    assert path.stat().st_size * 30 <= result.float_size
+
+
+def test_binary_lenet_on_digits(tmp_path):
+    check_binary_lenet(sklearn_digits(), binary_digits.FEW, tmp_path / "net.pyrt")
+
+
+@pytest.mark.slow
+def test_binary_lenet_on_mnist(data_dir, tmp_path):
+    check_binary_lenet(mnist_npz(), binary_digits.MANY, tmp_path / "net.pyrt")
