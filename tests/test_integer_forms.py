@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import converters
 import pyruntime
 from converters import tune
-from converters.compress import cluster, prune, quantize, quantize_dynamic
+from converters.compress import BinaryConv2d, BinaryLinear, Sign, cluster, prune, quantize, quantize_dynamic
 
 FORMS = {
     "csr+s8": "csr8+s8",
@@ -140,3 +140,53 @@ def test_pruned_clustered_quantized(tmp_path: Path) -> None:
         assert sizes[0] < sizes[1] * (0.5 if name == "static" else 1), (name, sizes)
         encodings = {layer.encoding for layer in report.layers}
         assert not any("csr" in e or "book" in e for e in encodings)  # speed
+
+
+@pytest.mark.parametrize(("weights", "bits"), [("binary", 1), ("ternary", 2), ("ttq", 2)])
+def test_binary_and_ternary_weights_times_u8(
+    weights: str, bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two and three values a row stay that through `quantize` and batch norm, and take 1 and 2 bits."""
+    torch.manual_seed(0)
+    module = chain(
+        nn.Conv2d(3, 16, 3),
+        nn.ReLU(),
+        BinaryConv2d(16, 32, 3, bias=False, weights=weights),  # type: ignore[arg-type]
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Flatten(),
+        BinaryLinear(32 * 16, 64, weights=weights),  # type: ignore[arg-type]
+        nn.ReLU(),
+        nn.Linear(64, 10),
+    ).eval()
+    x = torch.randn(16, 3, 8, 8)
+    quantized = quantize(module, [x], progress=False)
+    converters.convert(quantized, x, tmp_path / "net.pyrt", prefer="size", progress=False)
+    file = pyrt_reader.read(tmp_path / "net.pyrt")
+    stored = {t.name: t for t in file.tensors}
+    for name in ("2.weight", "6.weight"):
+        assert stored[name].values == pyrt_reader.S8BOOK
+        assert stored[name].streams[pyrt_reader.INDEX].bits == bits
+    y = on_every_isa(tmp_path / "net.pyrt", x.numpy(), monkeypatch)
+    np.testing.assert_array_equal(y, pyrt_reader.run(file, x.numpy())["output"])
+    with torch.no_grad():
+        close = quantized(x).numpy()
+    assert np.abs(y - close).max() <= 0.02 * np.abs(close).max()
+
+
+def test_quantize_leaves_layers_of_signs_to_bits(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = chain(
+        nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), BinaryConv2d(32, 32, 3, sign=Sign()), nn.BatchNorm2d(32),
+        nn.ReLU(), nn.Conv2d(32, 8, 1),
+    ).eval()  # fmt: skip
+    x = torch.randn(8, 3, 9, 9)
+    converters.convert(quantize(module, [x], progress=False), x, tmp_path / "net.pyrt", progress=False)
+    kinds = {op.kind for op in pyrt_reader.read(tmp_path / "net.pyrt").ops}
+    assert "bconv2d" in kinds and "qconv2d" in kinds
+
+
+def test_quantize_refuses_padding_with_ones() -> None:
+    module = chain(BinaryConv2d(8, 8, 3, padding=1, pad_value=1))
+    with pytest.raises(ValueError, match="'0' is padded with 1; quantize needs zeros"):
+        quantize(module, [torch.randn(1, 8, 5, 5)], progress=False)

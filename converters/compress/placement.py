@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from converters.compress.binary import BinaryConv2d, BinaryLinear
 from converters.compress.integers import FakeQuantize
 from converters.compress.prune import Mask
 
@@ -42,6 +43,32 @@ CATS: set[object] = {torch.cat, torch.concat}
 WEIGHTED: set[object] = {nn.Conv2d, nn.Linear}
 
 
+def of_signs(layer: nn.Module) -> bool:
+    """Whether it multiplies signs, which are bits and no integers."""
+    return isinstance(layer, (BinaryConv2d, BinaryLinear)) and layer.sign is not None
+
+
+def take_plain(traced: fx.GraphModule) -> None:
+    """Layers of binary and ternary weights that do not take signs become plain ones with these weights."""
+    for node in traced.graph.nodes:
+        layer = traced.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(layer, (BinaryConv2d, BinaryLinear)) or of_signs(layer):
+            continue
+        with torch.no_grad():
+            weight, bias = layer.weight.clone(), layer.bias is not None
+        plain: nn.Module
+        if isinstance(layer, BinaryLinear):
+            plain = nn.Linear(layer.in_features, layer.out_features, bias)
+        else:
+            if layer.pad_value != 0:
+                raise ValueError(f"'{node.target}' is padded with {layer.pad_value}; quantize needs zeros")
+            sizes = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride)
+            plain = nn.Conv2d(*sizes, layer.padding, layer.dilation, layer.groups, bias)  # type: ignore[arg-type]
+        plain.weight = nn.Parameter(weight)
+        plain.bias = layer.bias
+        traced.set_submodule(str(node.target), plain.train(layer.training))
+
+
 def fold_batch_norm(traced: fx.GraphModule) -> None:
     """Batch norm into the convolution or linear layer before it, where nothing else reads that.
 
@@ -55,6 +82,8 @@ def fold_batch_norm(traced: fx.GraphModule) -> None:
         if before.op != "call_module" or len(before.users) > 1:
             continue
         layer = traced.get_submodule(before.target)
+        if of_signs(layer):
+            continue
         masks: list[nn.Module] = []
         if parametrize.is_parametrized(layer, "weight"):
             masks = [p for p in layer.parametrizations.weight if isinstance(p, Mask)]  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ from converters.compress.calibration import Batch, batches_of
 from converters.compress.integers import FakeQuantize, RowGrid, check_bits
 from converters.compress.layers import per_layer
 from converters.compress.observers import RANGES, Observer
-from converters.compress.placement import Placement, fold_batch_norm
+from converters.compress.placement import Placement, fold_batch_norm, of_signs, take_plain
 
 
 def quantize(
@@ -48,13 +48,14 @@ def quantize(
         raise ValueError(f"observer must be one of {', '.join(RANGES)}, not {observer!r}")
     batches = batches_of(calibration)
     traced = _trace(module)
+    take_plain(traced)
     fold_batch_norm(traced)
     skip = set(skip)
     called = {str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
     layers = {
         name: layer
         for name, layer in traced.named_modules()
-        if isinstance(layer, (nn.Linear, nn.Conv2d)) and name in called
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and name in called and not of_signs(layer)
     }
     for name in skip - layers.keys():
         raise ValueError(f"'{name}' is not a linear or conv2d layer; there are: {', '.join(layers)}")
