@@ -205,6 +205,11 @@ def test_all_unsupported_ops_are_reported_at_once(tmp_path: Path) -> None:
         (Function(lambda x: (x[:, :0], x)), torch.randn(2, 3), "empty"),
         (nn.Conv2d(2, 2, 33, padding=16, groups=2), torch.randn(2, 2, 9, 9), "1024 taps"),
         (nn.MaxPool2d(2, return_indices=True), torch.randn(2, 3, 4, 4), "output 'output_1'"),
+        (
+            nn.Sequential(nn.Embedding(9, 4), Function(lambda x: torch.sign(x.transpose(1, 2)))),
+            torch.ones(2, 5, dtype=torch.int64),
+            "channels that are compared are .* of an input",
+        ),
     ],
 )
 def test_clear_errors(module: nn.Module, inputs: Tensor, message: str, tmp_path: Path) -> None:

@@ -187,6 +187,6 @@ def _solve(squares: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     for row, kept in enumerate(mask):
         at = kept.nonzero().flatten()
         if len(at):
-            factor = torch.linalg.cholesky(squares[at][:, at])
+            factor = torch.linalg.cholesky(squares.index_select(0, at).index_select(1, at))
             fitted[row, at] = torch.cholesky_solve(target[row, at][:, None], factor)[:, 0]
     return fitted

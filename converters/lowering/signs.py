@@ -46,7 +46,12 @@ def choose(c: Context, condition: Compared, if_true: float, if_false: float) -> 
         sizes = (1,) * (x.rank - bound.ndim) + bound.shape
         if any(size != 1 and d != axis for d, size in enumerate(sizes)):
             raise Unsupported("thresholds of a comparison are one number, or one for each channel")
-        vector = np.broadcast_to(bound.reshape(-1), (int(x.shape[axis]),)).copy()
+        channels = x.shape[axis]
+        if not isinstance(channels, int):
+            raise Unsupported(
+                f"the channels that are compared are {channels} of an input; they must be fixed"
+            )
+        vector = np.broadcast_to(bound.reshape(-1), (channels,)).copy()
         weights = [c.vector(Constant(torch.from_numpy(vector)), "threshold")]
     return c.emit("sign", [x], {"high": high, "low": low}, weights, layout=axis)
 
