@@ -275,7 +275,7 @@ class _Product:
         matrix = self.integers if role == "s8 depthwise" else _in_fours(self.integers, taps)
         bias = op.weights[1].name if len(op.weights) > 1 else f"{op.name}.bias"
         return [
-            Weight(first.name, matrix, role, first.groups, first.columns, parameters=size),
+            Weight(first.name, matrix, role, first.groups, first.columns, first.window, parameters=size),
             Weight(f"{op.name}.shift", self.shift.astype(np.int32)[:, None], "i32 vector"),
             Weight(f"{op.name}.multiplier", self.multiplier[:, None], "vector"),
             Weight(bias, self.bias[:, None], "vector"),

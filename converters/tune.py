@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 import pyruntime
 from converters import capture, format, pipeline
-from converters.compress import GroupGrid
+from converters.compress import GroupGrid, quantize
 from converters.encodings import bcsr, costs
 from converters.encodings.choose import Choice, choose, choose_kind
 from converters.encodings.stream import Encoded
-from converters.graph import Weight, Window
+from converters.graph import Graph, Weight, Window
 
 # zeros and number of distinct values of a weight that an encoding is made for
 WEIGHTS = {
@@ -60,7 +60,11 @@ WEIGHTS = {
     "rows+f32": (0.0, 0),
     "rows+f16": (0.0, 0),
     "rows+codebook": (0.0, 16),
+    "panels+s8": (0.0, 0),
+    "panels+s4": (0.0, 0),
+    "rows+s8": (0.0, 0),
 }
+INTEGERS = {"panels+s8": 64, "panels+s4": 7, "rows+s8": 64}  # and the largest weight
 # channels, in and out, of the layers measured, for each of costs.COLUMNS
 CHANNELS = {
     "1x1": (512, 512, 512, 1024, 256, 128, 64, 32),
@@ -126,7 +130,7 @@ def measure(kind: str, layers: list[_Layer]) -> dict[str, Any]:
         if len(times) > 1:
             (more_ns, more), (less_ns, less) = times
             slope = (more_ns - less_ns) / (more - less)
-            rest = (less_ns - slope * less) / layer.weight.matrix.shape[1]
+            rest = (less_ns - slope * less) / encoded.cols
             if rest > 0:
                 entry, rows = slope, rest
         entry_ns.append(float(f"{entry:.4g}"))
@@ -134,27 +138,39 @@ def measure(kind: str, layers: list[_Layer]) -> dict[str, Any]:
     return {"entry_ns": entry_ns, "input_ns": input_ns, "entry_bytes": round(entry_bytes, 3)}
 
 
+class _Rounded(nn.Module):
+    """Rounds the output of a layer, as the next layer would have it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fake_quantize_per_tensor_affine(x, 0.05, 128, 0, 255)
+
+
+def _graph(module: nn.Module, x: torch.Tensor) -> Graph:
+    program, _ = capture.export(module.eval(), x, dynamic_batch=False, dynamic_shapes=None)
+    return pipeline.lower_fused(program)
+
+
 class _Layer:
-    """A layer, written again and again with other weights."""
+    """A layer, written again and again with other weights; of floats, and between values rounded to u8."""
 
     def __init__(self, module: nn.Module, x: torch.Tensor, path: Path) -> None:
-        program, _ = capture.export(module.eval(), x, dynamic_batch=False, dynamic_shapes=None)
-        self.graph = pipeline.lower_fused(program)
-        self.weight = next(w for op in self.graph.ops for w in op.weights)
+        self.floats = _graph(module, x)
+        rounded = quantize(nn.Sequential(module), [x], progress=False)
+        self.integers = _graph(nn.Sequential(rounded, _Rounded()), x)
         self.x: npt.NDArray[np.float32] = x.numpy()
         self.path = path
 
     def write(self, kind: str, zeros: float) -> Encoded:
         """Writes the layer with weights made for the encoding `kind`."""
-        self.weight.matrix = _weights(self.weight.matrix.shape, kind, zeros)
+        graph = self.integers if kind in INTEGERS else self.floats
+        layer = next(op for op in graph.ops if op.weights)
+        layer.weights[0].matrix = _weights(layer.weights[0].matrix.shape, kind, zeros)
         tensors: dict[Weight, Encoded] = {}
-        for op in self.graph.ops:
-            for weight in op.weights:
-                found = choose_kind(weight, kind)
-                assert found is not None
-                tensors[weight] = found.encoded
-        format.write(self.graph, tensors, self.path)
-        return tensors[self.weight]
+        for weight in layer.weights:
+            choice = choose_kind(weight, kind) or choose(weight, "speed")
+            tensors[weight] = choice.encoded
+        format.write(graph, tensors, self.path)
+        return tensors[layer.weights[0]]
 
 
 def _layers(window: str, folder: Path) -> list[_Layer]:
@@ -210,8 +226,10 @@ def write_as(module: nn.Module, x: torch.Tensor, kind: str, path: Path, dynamic_
     return entries
 
 
-def _weights(shape: tuple[int, ...], kind: str, zeros: float) -> npt.NDArray[np.float32]:
+def _weights(shape: tuple[int, ...], kind: str, zeros: float) -> npt.NDArray[Any]:
     """Weights [M, K] that suit the encoding."""
+    if kind in INTEGERS:
+        return torch.randint(-INTEGERS[kind], INTEGERS[kind] + 1, shape, dtype=torch.int8).numpy()
     weight = torch.randn(shape)
     values = WEIGHTS[kind][1]
     if values:

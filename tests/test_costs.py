@@ -152,3 +152,17 @@ def test_measure(kind: str, window: str, tmp_path: Path, monkeypatch: pytest.Mon
 def test_weights_that_do_not_suit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="codebook"):
         tune.write_as(nn.Linear(64, 64), torch.zeros(1, 64), "csr+codebook", tmp_path / "m.pyrt")
+
+
+def test_integers_say_what_share_of_the_float_time_they_take(tuned: Path) -> None:
+    """All entries cost the same in that table, in integers and in floats."""
+    matrix = np.random.default_rng(0).integers(-64, 65, (32, 96)).astype(np.int8)
+    weight = Weight("w", matrix, "s8 matrix", columns=100)
+    dense, small = (choose.choose(weight, prefer) for prefer in ("auto", "size"))
+    assert dense.encoded.kind == "panels+s8"
+    assert dense.why == "computed on as integers, in 1.00x the time of plain f32"
+    assert dense.time_ns == pytest.approx(32 * 96 * 100)
+    assert small.encoded.kind == "panels+s8book+huffman"
+    assert small.why.startswith(dense.why + " and what it takes to expand ")
+    depthwise = choose.choose(Weight("w", matrix[:, :9].copy(), "s8 depthwise", columns=100), "auto")
+    assert depthwise.encoded.kind == "rows+s8" and depthwise.why == dense.why

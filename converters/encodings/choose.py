@@ -31,6 +31,7 @@ Prefer = Literal["size", "speed", "auto"]
 
 WITH_ROWS = ("panels+f32", "panels+f16", "panels+codebook", "panels+product")  # that one by one can be read
 INTEGER_ROLES = ("s8 matrix", "s8 depthwise", "s8 table", "i32 vector", "i16 vector", "bits")
+INTEGER_PRODUCTS = ("s8 matrix", "s8 depthwise")
 # of a value; a Huffman code has a bit at least
 LEAST_BYTES = {
     "f32": 4,
@@ -93,12 +94,9 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
         if weight.role == "bits":
             encoded = bits.encode(weight)
             return Choice(encoded, encoded.parameters, 2, 0.0, "two values in every row")
-        if weight.role == "s8 matrix" and prefer == "size":
-            encoded = _smallest(_integer_ways(weight))
-        else:
-            encoded = integers.encode(weight)
-        distinct = np.unique(weight.matrix).size if weight.role == "s8 matrix" else None
-        return Choice(encoded, nonzero, distinct, 0.0, "computed on as integers")
+        if weight.role in INTEGER_PRODUCTS:
+            return _integers(weight, prefer)
+        return Choice(integers.encode(weight), nonzero, None, 0.0, "integers are stored as they are")
     matrix = np.asarray(weight.matrix, np.float32)
     nnz = int(np.count_nonzero(matrix))
     if weight.role in ("vector", "constant"):
@@ -140,6 +138,19 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
     return Choice(encoded, nnz, None if book is None else book.size, time_ns, why)
 
 
+def _integers(weight: Weight, prefer: Prefer) -> Choice:
+    """The weight of an integer layer. Other forms than dense are expanded to that and can only be slower."""
+    dense, *others = _integer_ways(weight)
+    encoded = _smallest([dense, *others]) if prefer == "size" else dense.encode()
+    plain = "rows+f32" if weight.role == "s8 depthwise" else "panels+f32"
+    time_ns, floats = (estimate_ns(kind, dense.entries, weight) for kind in (dense.kind, plain))
+    why = f"computed on as integers, in {time_ns / floats:.2f}x the time of plain f32"
+    if encoded.kind != dense.kind:
+        why += f" and what it takes to expand {encoded.bytes / dense.entries:.1%} of the bytes of s8"
+    nonzero, distinct = np.count_nonzero(weight.matrix), np.unique(weight.matrix).size
+    return Choice(encoded, int(nonzero), int(distinct), time_ns, why)
+
+
 def _table(matrix: Matrix, prefer: Prefer, nnz: int) -> Choice:
     """An embedding table: a row is read in no time; of a Huffman-coded one all of its chunk is."""
     book = codebook.distinct(matrix)
@@ -158,7 +169,7 @@ def _table(matrix: Matrix, prefer: Prefer, nnz: int) -> Choice:
 
 def choose_kind(weight: Weight, kind: str) -> Choice | None:
     """Encodes `weight` as `kind`, whatever that costs (time_ns: NaN); None if it has not what that takes."""
-    integer = weight.role == "s8 matrix"
+    integer = weight.role in INTEGER_PRODUCTS
     if weight.role in ("vector", "constant", "embedding", *INTEGER_ROLES) and not integer:
         return None
     matrix = weight.matrix if integer else np.asarray(weight.matrix, np.float32)
@@ -244,8 +255,10 @@ def _matrix_ways(weight: Weight, matrix: Matrix, book: Matrix | None) -> list[_W
 
 
 def _integer_ways(weight: Weight) -> list[_Way]:
-    """The ways to encode the s8 matrix of an integer layer, the dense one first."""
+    """The ways to encode the weight of an integer layer, the dense one first."""
     matrix, groups = weight.matrix, weight.groups
+    if weight.role == "s8 depthwise":
+        return [_Way("rows+s8", matrix.size, partial(integers.encode, weight))]
     few = matrix.min() >= -8 and matrix.max() <= 7 and not weight.tied
     entries = panels.entries(matrix, groups)
     ways = [_Way(f"panels+{'s4' if few else 's8'}", entries, partial(integers.encode, weight))]
