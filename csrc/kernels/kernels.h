@@ -16,6 +16,7 @@ namespace pyrt {
 
 constexpr int kPanel = 16;      // rows of a weight panel
 constexpr int kFewColumns = 8;  // up to here a product uses the `few` form of its family
+constexpr int kDotColumns = 12;  // and up to here a product codebook codeword_dot
 
 // What happens to a sum on its way to memory: y = mask(act(scale*sum + bias + residual)).
 struct Epilogue {
@@ -450,17 +451,26 @@ struct ExpandCodewordsArgs {
 };
 using ExpandCodewordsFn = void (*)(const ExpandCodewordsArgs&);
 
-// y[rows] = W x for one panel of a product codebook and a single contiguous column.
+// Y[rows][cols] (+)= W X for one panel of a product codebook, without its weights in between.
+struct GemmCodewordsArgs {
+  GemmArgs product;      // of gemm_f32, but for w; k a multiple of d
+  const uint8_t* index;  // [k/d][16]
+  int d;
+  const float* book;  // [codewords][d]
+};
+using GemmCodewordsFn = void (*)(const GemmCodewordsArgs&);
+
+// The same for few columns, each of them contiguous. Whole sums.
 struct CodewordDotArgs {
   const uint8_t* index;  // [n][16]
   int64_t n;
   int d;  // a multiple of 4
   const float* book;
-  const float* x;  // [n*d]
-  int rows;        // 1..16
+  const float* x;  // [cols][n*d]
   float* y;
   ptrdiff_t y_stride;
-  int col;  // 0..7, the column of y to write
+  int rows;  // 1..16
+  int cols;  // 1..kDotColumns, exactly
   Epilogue epilogue;
 };
 using CodewordDotFn = void (*)(const CodewordDotArgs&);

@@ -45,6 +45,7 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
                  " elements is too large; use a smaller batch");
   }
   few_ = out->cols <= kFewColumns;
+  dots_ = dot_columns(out->cols);
   linear_ = as_csr() && geometry_.taps() == 1 && geometry_.row_shift(0) == 0 && geometry_.col_shift(0) == 0;
   if (!linear_) geometry_.offsets(*source_, w_.cols / geometry_.taps(), &offsets_);
   largest_panel_ = 0;
@@ -68,7 +69,7 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
                   strips_.size() * sizeof(WinogradStrip);
   uint8_t* none = nullptr;
   Bump bump(none);
-  Tile(w_, largest_panel_, blocks_, few_ ? out->cols : 0, &bump);
+  Tile(w_, largest_panel_, blocks_, w_.product() ? dots_ : few_ ? out->cols : 0, &bump);
   if (winograd_) WinogradTile(*this, &bump);
   *scratch_size = std::max(*scratch_size, bump.used(none));
   return {};
@@ -81,6 +82,7 @@ bool MatmulOp::exact(const Node& x) const {
   // Planes a multiple of 1 KB apart would meet in few sets of the cache.
   if (x.channels > 8 && x.cols % 256 == 0) return false;
   // Whole vectors, and a rest that the few-column products do: they read their columns one by one, and write no others.
+  if (w_.product()) return x.cols % 16 == dot_columns(x.cols);
   return w_.structure == Weights::kPanels && x.cols % 16 <= kFewColumns;
 }
 
@@ -107,7 +109,7 @@ const char* MatmulOp::kernel(const Kernels& k) const {
       default: return k.gemm_q8_few_name;
     }
   }
-  if (by_codewords()) return k.codeword_dot_f32_name;
+  if (w_.product()) return dots_ == out->cols ? k.codeword_dot_f32_name : k.gemm_codewords_f32_name;
   if (few_) return w_.halves ? k.gemm_f16_few_name : k.gemm_f32_few_name;
   return k.gemm_f32_name;
 }
@@ -140,7 +142,7 @@ void MatmulOp::run(const RunContext& ctx) {
     else if (csr) run_csr(ctx, part, range);
     else if (w_.packed && few_)
       w_.packed_bits < 4 ? run_ternary_few(ctx, part, range) : run_scaled_few(ctx, part, range);
-    else if (by_codewords()) run_codewords(ctx, part, range);
+    else if (w_.product()) run_codewords(ctx, part, range);
     else run_panels(ctx, part, range);
   });
 }
@@ -193,22 +195,23 @@ void MatmulOp::decode_block(const RunContext& ctx, int64_t panel, int64_t block,
   decode_values(ctx, chunk, first, k * kPanel, tile.symbols, values);
 }
 
+MatmulOp::XBlock MatmulOp::x_block() const {
+  const int64_t half_l2 = cache_sizes().l2 / 2 / static_cast<int64_t>(sizeof(float));
+  if (source_->channels / w_.groups * out->cols <= half_l2) return {true, out->cols};
+  return {false, std::max<int64_t>(half_l2 / std::min(w_.cols, kBlockK) / 48 * 48, 48)};
+}
+
 void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
   const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
-  // A block of X, kBlockK rows of `width` columns, stays in half of L2 while all panels pass over it.
   const bool as_stored = w_.values || (few_ && w_.halves);  // the kernel reads the weights where they lie
   // Weights that are not decoded are best read from end to end, as long as X stays in L2 meanwhile.
-  const int64_t half_l2 = cache_sizes().l2 / 2 / static_cast<int64_t>(sizeof(float));
-  const bool x_fits = source_->channels / w_.groups * out->cols <= half_l2;
-  const int64_t block_k = as_stored && (few_ || x_fits) ? w_.cols : decoded_columns();
-  if (w_.product()) widen_book(ctx, tile);
+  const XBlock x = x_block();
+  const int64_t block_k = as_stored && (few_ || x.whole) ? w_.cols : decoded_columns();
   const GemmFn few = few_ && w_.halves ? ctx.kernels->gemm_f16_few : ctx.kernels->gemm_f32_few;
-  const int64_t fit = half_l2 / std::min(w_.cols, kBlockK) / 48 * 48;
-  const int64_t width = x_fits ? out->cols : std::max<int64_t>(fit, 48);
   const int64_t blocks = ceil_div(w_.cols, block_k);
-  for (int64_t col = range.col; col < range.col_end; col += width) {
-    const int64_t cols = std::min(width, range.col_end - col);
+  for (int64_t col = range.col; col < range.col_end; col += x.width) {
+    const int64_t cols = std::min(x.width, range.col_end - col);
     // A vector of 16 columns costs 16 multiply-adds per panel and weight column, however few of them are used; the
     // `few` form costs one per column. So it takes all of a narrow product, and the narrow end of a wide one.
     const int64_t odd = cols % 16;

@@ -20,8 +20,6 @@ namespace pyrt {
 
 constexpr int64_t kBlockK = 256;  // columns of W done in one go: the tile of a decoded panel, 16 KB; = a Huffman chunk
 
-constexpr int64_t kCodewordColumns = 3;  // up to here a column is multiplied with codewords rather than weights
-
 // Where a thread decodes to, in the thread's scratch.
 class Bump {
  public:
@@ -60,7 +58,7 @@ class MatmulOp : public Op {
  private:
   // What a thread decodes a panel to.
   struct Tile {
-    // few: columns of a product that few, else 0.
+    // few: columns of a product that few, or the last ones that a product codebook has apart; else 0.
     Tile(const Weights& w, int64_t largest_panel, const CsrBlocks& blocks, int64_t few, Bump* bump) {
       if (w.sparse()) {
         const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
@@ -79,9 +77,8 @@ class MatmulOp : public Op {
         else sums = bump->take<float>(few * w.scale_groups());
       } else if (w.product()) {
         if (!w.book) book = bump->take<float>(w.book_size * w.codeword);
-        values = bump->take<float>(kBlockK * kPanel);
         symbols = bump->take<uint8_t>(w.cols / w.codeword * kPanel);
-        x = bump->take<float>(w.cols * kCodewordColumns);
+        x = bump->take<float>(w.cols * few);
       } else if (w.structure == Weights::kPairs) {
         const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
         const int64_t rows = std::min(kDecodedRows, w.rows);
@@ -158,7 +155,10 @@ class MatmulOp : public Op {
   void run_ternary_few(const RunContext& ctx, int part, const Range& range) const;
 
   // Product codebooks (product.cc). widen_book comes first, and fills the tile's book.
-  bool by_codewords() const { return few_ && w_.product() && w_.codeword % 4 == 0 && out->cols <= kCodewordColumns; }
+  int64_t dot_columns(int64_t cols) const {
+    const int64_t odd = cols % 16;
+    return w_.product() && w_.codeword % 4 == 0 && odd <= kDotColumns ? odd : 0;
+  }
   const float* widen_book(const RunContext& ctx, const Tile& tile) const;
   const uint8_t* codeword_index(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, uint8_t* symbols) const;
   const uint8_t* panel_index(const RunContext& ctx, int64_t panel, const Tile& tile) const;
@@ -166,12 +166,22 @@ class MatmulOp : public Op {
   void expand_codewords(const RunContext& ctx, int64_t chunk, int64_t first, int64_t k, const Tile& tile,
                         float* values) const;
   void run_codewords(const RunContext& ctx, int part, const Range& range) const;
+  void multiply_codewords(const RunContext& ctx, const Tile& tile, const float* book, const Range& range) const;
+  void dot_codewords(const RunContext& ctx, const Tile& tile, const float* book, const Range& range) const;
+  void pack_columns(const RunContext& ctx, const float* x, int64_t cols, float* to) const;
 
   // Columns of W that are decoded in one go.
   int64_t decoded_columns() const { return kBlockK / w_.codeword * w_.codeword; }
   // Such a block of a dense panel as f32; `values` has room for a multiple of 32 columns.
   void decode_block(const RunContext& ctx, int64_t panel, int64_t block, const Tile& tile, float* values) const;
 
+  // A block of X, kBlockK rows of `width` columns, stays in half of L2 while all panels pass over it; `whole`: so does
+  // all of X.
+  struct XBlock {
+    bool whole;
+    int64_t width;
+  };
+  XBlock x_block() const;
   void run_panels(const RunContext& ctx, int part, const Range& range) const;
 
   // Few columns times q8 or q4 weights as they lie (scaled.cc).
@@ -219,6 +229,7 @@ class MatmulOp : public Op {
   ConvGeometry geometry_;
 
   bool staged_ = false, few_ = false, winograd_ = false;
+  int64_t dots_ = 0;        // of a product codebook: how many of the last columns codeword_dot takes
   bool linear_ = false;     // sparse and without taps or padding: offsets are multiples of the plane
   Node* source_ = nullptr;  // the input, or its phases
   int64_t largest_panel_ = 0;

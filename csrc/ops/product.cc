@@ -1,4 +1,4 @@
-// Weights that are a product codebook: codewords times a column, or codewords to weights.
+// Weights that are a product codebook: codewords times columns, and for Winograd's algorithm codewords to weights.
 #include "ops/matmul.h"
 
 namespace pyrt {
@@ -39,28 +39,58 @@ const uint8_t* MatmulOp::panel_index(const RunContext& ctx, int64_t panel, const
 
 void MatmulOp::run_codewords(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
-  const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
+  const Tile tile(w_, largest_panel_, blocks_, dots_, &bump);
   const float* book = widen_book(ctx, tile);
+  const int64_t last = range.col_end == out->cols ? dots_ : 0;
+  multiply_codewords(ctx, tile, book, {range.panel, range.panel_end, range.col, range.col_end - last});
+  if (last > 0) dot_codewords(ctx, tile, book, {range.panel, range.panel_end, range.col_end - last, range.col_end});
+}
+
+void MatmulOp::multiply_codewords(const RunContext& ctx, const Tile& tile, const float* book,
+                                  const Range& range) const {
+  const XBlock x = x_block();
+  const int64_t block_k = x.whole ? w_.cols : decoded_columns(), blocks = ceil_div(w_.cols, block_k);
+  for (int64_t col = range.col; col < range.col_end; col += x.width) {
+    const int64_t cols = std::min(x.width, range.col_end - col);
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t k0 = b * block_k, k = std::min(block_k, w_.cols - k0);
+      for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
+        const int64_t row = w_.panel_row(panel), first = (panel * w_.cols + k0) / w_.codeword * kPanel;
+        const uint8_t* index = x.whole ? panel_index(ctx, panel, tile)
+                                       : codeword_index(ctx, panel * blocks + b, first, k / w_.codeword * kPanel,
+                                                        tile.symbols);
+        ctx.kernels->gemm_codewords_f32(
+            {{nullptr, offsets_.data() + k0, static_cast<int>(k), group_x(panel) + col, out->row(row) + col, out->plane,
+              static_cast<int>(w_.rows_of(panel)), static_cast<int>(cols), b == 0, b == blocks - 1, epilogue(row, col)},
+             index, w_.codeword, book});
+      }
+    }
+  }
+}
+
+void MatmulOp::dot_codewords(const RunContext& ctx, const Tile& tile, const float* book, const Range& range) const {
+  const int64_t cols = range.col_end - range.col;
   // One column of neighbouring channels is read where it lies.
   const bool in_place = out->cols == 1 && source_->plane == 1 && geometry_.taps() == 1;
   const float* packed = nullptr;  // whose columns tile.x holds
   for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
-    const float* x = group_x(panel);
-    if (!in_place && x != packed) {
-      for (int64_t col = 0; col < out->cols; ++col) {
-        for (int64_t k = 0; k < w_.cols; ++k) {
-          tile.x[col * w_.cols + k] = x[offsets_[static_cast<size_t>(k)] + col];
-        }
-      }
-      packed = x;
-    }
-    const uint8_t* index = panel_index(ctx, panel, tile);
+    const float* x = group_x(panel) + range.col;
+    if (!in_place && x != packed) pack_columns(ctx, x, cols, tile.x), packed = x;
     const int64_t row = w_.panel_row(panel);
-    for (int64_t col = 0; col < out->cols; ++col) {
-      ctx.kernels->codeword_dot_f32({index, w_.cols / w_.codeword, w_.codeword, book,
-                                     in_place ? x : tile.x + col * w_.cols, static_cast<int>(w_.rows_of(panel)),
-                                     out->row(row), out->plane, static_cast<int>(col), epilogue(row, 0)});
-    }
+    ctx.kernels->codeword_dot_f32({panel_index(ctx, panel, tile), w_.cols / w_.codeword, w_.codeword, book,
+                                   in_place ? x + offsets_[0] : tile.x, out->row(row) + range.col, out->plane,
+                                   static_cast<int>(w_.rows_of(panel)), static_cast<int>(cols),
+                                   epilogue(row, range.col)});
+  }
+}
+
+// Columns of X one behind the other.
+void MatmulOp::pack_columns(const RunContext& ctx, const float* x, int64_t cols, float* to) const {
+  if (geometry_.taps() == 1) {
+    return ctx.kernels->transpose_f32({x + offsets_[0], source_->plane, w_.cols, cols, to, w_.cols});
+  }
+  for (int64_t col = 0; col < cols; ++col) {
+    for (int64_t k = 0; k < w_.cols; ++k) to[col * w_.cols + k] = x[offsets_[static_cast<size_t>(k)] + col];
   }
 }
 

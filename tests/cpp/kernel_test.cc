@@ -75,6 +75,7 @@ const Family kFamilies[] = {
     {"expand_csr_s8", [](void (*k)()) { test_expand_csr_s8(cast<pyrt::ExpandCsrS8Fn>(k)); }},
     {"widen_f16", [](void (*k)()) { test_widen(cast<pyrt::WidenFn>(k)); }},
     {"expand_codewords_f32", [](void (*k)()) { test_expand_codewords(cast<pyrt::ExpandCodewordsFn>(k)); }},
+    {"gemm_codewords_f32", [](void (*k)()) { test_gemm_codewords(cast<pyrt::GemmCodewordsFn>(k)); }},
     {"codeword_dot_f32", [](void (*k)()) { test_codeword_dot(cast<pyrt::CodewordDotFn>(k)); }},
     {"unpack_index_u8", [](void (*k)()) { test_unpack_index(cast<pyrt::UnpackIndexFn>(k)); }},
     {"widen_s8", [](void (*k)()) { test_widen_s8(cast<pyrt::WidenS8Fn>(k)); }},

@@ -235,30 +235,64 @@ void test_gemm(pyrt::GemmFn fn, bool few) {
   });
 }
 
+// Codewords times columns, of a product of one block or of any block of a longer one: `run(w, n, x, product)`.
+template <class Run>
+void test_codewords(bool few, int rows, int n, int d, int cols, const Finish& finish, bool specials, bool first,
+                    bool last, const Run& run) {
+  what = "rows " + std::to_string(rows) + " n " + std::to_string(n) + " d " + std::to_string(d) + " cols " +
+         std::to_string(cols) + (first ? " first" : "") + (last ? " last" : "");
+  Codewords w(n, d, rng.between(1, 256));
+  const int k = n * d;
+  Columns x(k, cols, specials);
+  Output y(rows, cols, writable_columns(few, cols), rng.below(20));
+  const Tail tail(finish, y);
+  std::vector<Sum> sums(static_cast<size_t>(rows * cols));
+  for (int r = 0; r < rows; ++r) {
+    for (int c = 0; c < cols; ++c) {
+      Sum& sum = sums[static_cast<size_t>(r * cols + c)];
+      if (!first) {
+        y.set(r, c, rng.real(-2, 2));
+        sum.add(y.at_double(r, c));
+      }
+      for (int i = 0; i < k; ++i) sum.add(w.weight(r, i), x.x()[x.off()[i] + c]);
+    }
+  }
+  run(w, n, x, {nullptr, x.off(), k, x.x(), y.data(), y.stride(), rows, cols, first, last, tail.epilogue()});
+  for (int r = 0; r < rows; ++r) {
+    for (int c = 0; c < cols; ++c) {
+      const Sum& sum = sums[static_cast<size_t>(r * cols + c)];
+      if (last) tail.check(y, r, c, sum);
+      else Tail::check_act({}, r, c, sum, y.at(r, c));
+    }
+  }
+  y.check_gaps(last ? tail.epilogue().mask : nullptr);
+}
+
+inline void test_gemm_codewords(pyrt::GemmCodewordsFn fn) {
+  sweep_layers(false, [&](int rows, int n, int cols, const Finish& finish, bool specials) {
+    const int d = rng.chance(0.5) ? 4 << rng.below(3) : rng.between(2, 20), blocks = rng.below(8);
+    test_codewords(false, rows, std::min(n, 40), d, cols, finish, specials, blocks != 1 && blocks != 2,
+                   blocks != 2 && blocks != 3, [&](Codewords& w, int, Columns&, const pyrt::GemmArgs& product) {
+                     fn({product, w.index.data(), d, w.book.data()});
+                   });
+  });
+}
+
 inline void test_codeword_dot(pyrt::CodewordDotFn fn) {
   sweep_layers(true, [&](int rows, int n, int cols, const Finish& finish, bool specials) {
-    const int d = 4 * rng.between(1, 6), col = rng.below(cols);
-    n = std::min(n, 300);
-    what = "rows " + std::to_string(rows) + " n " + std::to_string(n) + " d " + std::to_string(d) + " column " +
-           std::to_string(col) + " of " + std::to_string(cols);
-    Codewords w(n, d, rng.between(1, 256));
-    Guarded<float> x(static_cast<size_t>(n * d));
-    rng.fill(x);
-    if (specials && n > 0) x[static_cast<size_t>(rng.below(n * d))] = special_value();
-    Output y(rows, cols, cols, rng.below(20));
-    const Tail tail(finish, y);
-    for (int r = 0; r < rows; ++r) {
-      for (int c = 0; c < cols; ++c) y.set(r, c, 7);
-    }
-    fn({w.index.data(), n, d, w.book.data(), x.data(), rows, y.data(), y.stride(), col, tail.epilogue()});
-    for (int r = 0; r < rows; ++r) {
-      Sum sum;
-      for (int k = 0; k < n * d; ++k) sum.add(w.weight(r, k), x[static_cast<size_t>(k)]);
-      tail.check(y, r, col, sum);
-      for (int c = 0; c < cols; ++c) {
-        if (c != col && y.at(r, c) != 7) fail("row %d: column %d is overwritten", r, c);
-      }
-    }
+    const int d = 4 * rng.between(1, 6);
+    if (rng.chance(0.3)) cols = rng.between(1, pyrt::kDotColumns);
+    test_codewords(true, rows, std::min(n, 100), d, cols, finish, specials, true, true,
+                   [&](Codewords& w, int blocks, Columns& x, const pyrt::GemmArgs& product) {
+                     Guarded<float> columns(static_cast<size_t>(product.k * cols));
+                     for (int c = 0; c < cols; ++c) {
+                       for (int k = 0; k < product.k; ++k) {
+                         columns[static_cast<size_t>(c * product.k + k)] = x.x()[x.off()[k] + c];
+                       }
+                     }
+                     fn({w.index.data(), blocks, d, w.book.data(), columns.data(), product.y, product.y_stride, rows,
+                         cols, product.epilogue});
+                   });
   });
 }
 

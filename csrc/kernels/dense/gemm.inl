@@ -6,8 +6,32 @@
 namespace pyrt {
 namespace {
 
-template <class V, int R, int NV>
-inline void gemm_tile(const GemmArgs& a, int r0, int c0) {
+// What a tile is multiplied with: a panel of floats.
+struct PanelWeights {
+  // acc[r][v] += W[r0 + r][k] * vector v of row k of X, for all k.
+  template <class V, int R, int NV>
+  void multiply(const GemmArgs& a, int r0, const float* x, typename V::reg (&acc)[R][NV]) const {
+    const float* w = static_cast<const float*>(a.w) + r0;
+    const int32_t* off = a.off;
+    for (int k = 0; k < a.k; ++k, w += kPanel) {
+      const float* xk = x + off[k];
+      __builtin_prefetch(w + 64 * kPanel);  // the hardware does not look past a 4 KB page
+      typename V::reg xv[NV];
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) xv[v] = V::load(xk + v * V::width);
+      const Broadcast<V, R> weights(w);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const auto wr = weights[r];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(wr, xv[v], acc[r][v]);
+      }
+    }
+  }
+};
+
+template <class V, int R, int NV, class W>
+inline void gemm_tile(const GemmArgs& a, const W& weights, int r0, int c0) {
   typename V::reg acc[R][NV];
   const int rows = a.rows - r0 < R ? a.rows - r0 : R;
   if (a.first) {
@@ -22,23 +46,7 @@ inline void gemm_tile(const GemmArgs& a, int r0, int c0) {
       for (int v = 0; v < NV; ++v)
         acc[r][v] = r < rows ? V::load(a.y + (r0 + r) * a.y_stride + c0 + v * V::width) : V::zero();
   }
-  const float* w = static_cast<const float*>(a.w) + r0;
-  const float* x = a.x + c0;
-  const int32_t* off = a.off;
-  for (int k = 0; k < a.k; ++k, w += kPanel) {
-    const float* xk = x + off[k];
-    __builtin_prefetch(w + 64 * kPanel);  // the hardware does not look past a 4 KB page
-    typename V::reg xv[NV];
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) xv[v] = V::load(xk + v * V::width);
-    const Broadcast<V, R> weights(w);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const auto wr = weights[r];
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(wr, xv[v], acc[r][v]);
-    }
-  }
+  weights.template multiply<V, R, NV>(a, r0, a.x + c0, acc);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
     if (r >= rows) break;
@@ -57,22 +65,22 @@ inline void gemm_tile(const GemmArgs& a, int r0, int c0) {
   }
 }
 
-template <class V, int R, int NV>
-inline void gemm_column(const GemmArgs& a, int c0) {
-  for (int r0 = 0; r0 < a.rows; r0 += R) gemm_tile<V, R, NV>(a, r0, c0);
+template <class V, int R, int NV, class W>
+inline void gemm_column(const GemmArgs& a, const W& weights, int c0) {
+  for (int r0 = 0; r0 < a.rows; r0 += R) gemm_tile<V, R, NV>(a, weights, r0, c0);
 }
 
 // R3, R2, R1: rows of a tile that is 3, 2 or 1 vectors wide, as many as the registers hold.
-template <class V, int R3, int R2, int R1>
-inline void gemm(const GemmArgs& a) {
+template <class V, int R3, int R2, int R1, class W = PanelWeights>
+inline void gemm(const GemmArgs& a, const W& weights = W{}) {
   int left = (a.cols + V::width - 1) / V::width;
   int c0 = 0;
   while (left > 0) {
     // 4 = 2 + 2: a tile one vector wide costs nearly as much as one of two.
     const int take = left == 4 ? 2 : left < 3 ? left : 3;
-    if (take == 3) gemm_column<V, R3, 3>(a, c0);
-    else if (take == 2) gemm_column<V, R2, 2>(a, c0);
-    else gemm_column<V, R1, 1>(a, c0);
+    if (take == 3) gemm_column<V, R3, 3>(a, weights, c0);
+    else if (take == 2) gemm_column<V, R2, 2>(a, weights, c0);
+    else gemm_column<V, R1, 1>(a, weights, c0);
     c0 += take * V::width;
     left -= take;
   }
@@ -98,35 +106,45 @@ inline void finish_column(const GemmArgs& a, int c0, const typename V::reg (&acc
   }
 }
 
-// N columns of sums over the panel's rows, back to rows of columns; a few scalars per panel.
+// N columns of sums over the panel's rows, back to rows of columns.
 template <class V, int N>
 inline void finish_few(const GemmArgs& a, int c0, const float (&sums)[N][kPanel]) {
   static_assert(N <= V::width);
-  for (int r = 0; r < a.rows; ++r) {
-    float row[V::width] = {};
-    float* y = a.y + r * a.y_stride + c0;
-    for (int n = 0; n < N; ++n) row[n] = sums[n][r] + (a.first ? 0.0f : y[n]);
-    if (!a.last) {
-      for (int n = 0; n < N; ++n) y[n] = row[n];
-      continue;
-    }
-    Epilogue e = a.epilogue;
-    if (N == 1 && !e.residual && !e.mask && e.act.code <= Act::kClamp) {
-      float v = row[0] * (e.scale ? e.scale[r] : 1.0f) + (e.bias ? e.bias[r] : 0.0f);
+  Epilogue e = a.epilogue;
+  if (N == 1 && a.last && !e.residual && !e.mask && e.act.code <= Act::kClamp) {
+    for (int r = 0; r < a.rows; ++r) {
+      float* y = a.y + r * a.y_stride + c0;
+      float v = (sums[0][r] + (a.first ? 0.0f : *y)) * (e.scale ? e.scale[r] : 1.0f) + (e.bias ? e.bias[r] : 0.0f);
       if (e.act.code == Act::kClamp) v = v < e.act.p0 ? e.act.p0 : v > e.act.p1 ? e.act.p1 : v;
-      y[0] = v;
-      continue;
+      *y = v;
     }
-    // The mask has a bit per column from column 0, but a vector here may start at any.
-    uint8_t bits[2] = {0xff, 0xff};
-    if (e.mask) {
-      bits[0] = 0;
-      for (int n = 0; n < N; ++n) bits[0] |= static_cast<uint8_t>(((e.mask[(c0 + n) / 8] >> ((c0 + n) % 8)) & 1) << n);
-      e.mask = bits;
-    }
-    if (e.residual) e.residual += c0;
-    const RowStore<V> store(e, r, a.y_stride);
-    V::store_first(y, store.finish_first(V::load(row), 0, N), N);
+    return;
+  }
+  // Transposed in registers: a row put together from floats in memory would wait for each of them.
+  float row[kPanel][V::width];
+#pragma GCC unroll 4
+  for (int h = 0; h < kPanel; h += V::width) {
+    typename V::reg square[V::width];
+#pragma GCC unroll 16
+    for (int n = 0; n < V::width; ++n) square[n] = n < N ? V::load(sums[n < N ? n : 0] + h) : V::zero();
+    V::transpose(square);
+#pragma GCC unroll 16
+    for (int r = 0; r < V::width; ++r) V::store(row[h + r], square[r]);
+  }
+  // The mask has a bit per column from column 0, but a vector here may start at any.
+  uint8_t bits[2] = {0xff, 0xff};
+  if (e.mask) {
+    bits[0] = 0;
+    for (int n = 0; n < N; ++n) bits[0] |= static_cast<uint8_t>(((e.mask[(c0 + n) / 8] >> ((c0 + n) % 8)) & 1) << n);
+    e.mask = bits;
+  }
+  if (e.residual) e.residual += c0;
+  for (int r = 0; r < a.rows; ++r) {
+    float* y = a.y + r * a.y_stride + c0;
+    auto sum = V::load(row[r]);
+    if (!a.first) sum = V::add(sum, V::load_first(y, N));
+    if (a.last) sum = RowStore<V>(e, r, a.y_stride).finish_first(sum, 0, N);
+    V::store_first(y, sum, N);
   }
 }
 

@@ -26,14 +26,26 @@ struct Quads : Neon {
     expand4(row, i, out);
     expand4(row, i + 4, out + 4 * kPanel);
   }
-  // Element r of the result is the sum of v[r].
-  static reg sum_each(const reg* v) { return vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])); }
+};
+
+// Four floats of a row.
+struct Lane4 : Neon {
+  static constexpr int rows = 1, sums = 24, columns = 4;
+  static reg repeat(const float* p) { return Neon::load(p); }
+  template <class At>
+  static reg load(const At& at) {
+    return Neon::load(at(0));
+  }
+  static void store_sums(float* out, const reg* v) {
+    store(out, vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])));
+  }
 };
 
 }  // namespace
 
 void expand_codewords_f32_4x4__neon(const ExpandCodewordsArgs& a) { expand_codewords<Quads>(a); }
-void codeword_dot_f32_4__neon(const CodewordDotArgs& a) { codeword_dot<Neon, Quads, Quads, 16>(a); }
+void gemm_codewords_f32_8x12__neon(const GemmCodewordsArgs& a) { gemm_codewords<Neon, 8, 8, 16>(a); }
+void codeword_dot_f32_4__neon(const CodewordDotArgs& a) { codeword_dot<Neon, Lane4, Lane4>(a); }
 
 void unpack_index_u8_8__neon(const UnpackIndexArgs& a) {
   const Indices indices(a.packed, a.first, a.bits);

@@ -6,29 +6,31 @@
 namespace pyrt {
 namespace {
 
-// Eight floats, and four.
+// Eight floats of a row, and four.
 struct Lane8 : Avx2 {
-  // Element r of the result is the sum of v[r].
-  static __m256 sum_each(const __m256* v) {
-    __m256 t[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) t[i] = v[i];
-    transpose(t);
-    return add(add(add(t[0], t[1]), add(t[2], t[3])), add(add(t[4], t[5]), add(t[6], t[7])));
+  static constexpr int rows = 1, sums = 12, columns = 3;
+  static reg repeat(const float* p) { return Avx2::load(p); }
+  template <class At>
+  static reg load(const At& at) {
+    return Avx2::load(at(0));
+  }
+  static void store_sums(float* out, const reg* v) {
+    const reg a = _mm256_hadd_ps(v[0], v[1]), b = _mm256_hadd_ps(v[2], v[3]), s = _mm256_hadd_ps(a, b);
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
   }
 };
 struct Lane4 {
   using reg = __m128;
-  static constexpr int width = 4;
+  static constexpr int width = 4, rows = 1, sums = 12, columns = 3;
   static reg zero() { return _mm_setzero_ps(); }
-  static reg load(const float* p) { return _mm_loadu_ps(p); }
+  static reg repeat(const float* p) { return _mm_loadu_ps(p); }
+  template <class At>
+  static reg load(const At& at) {
+    return _mm_loadu_ps(at(0));
+  }
   static reg fma(reg a, reg b, reg c) { return _mm_fmadd_ps(a, b, c); }
-  static __m256 sum_each(const __m128* v) {
-    __m256 t[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) t[i] = _mm256_set_m128(v[4 + i], v[i]);
-    Avx2::transpose4(t);
-    return _mm256_add_ps(_mm256_add_ps(t[0], t[1]), _mm256_add_ps(t[2], t[3]));
+  static void store_sums(float* out, const reg* v) {
+    _mm_storeu_ps(out, _mm_hadd_ps(_mm_hadd_ps(v[0], v[1]), _mm_hadd_ps(v[2], v[3])));
   }
 };
 

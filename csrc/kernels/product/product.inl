@@ -35,55 +35,136 @@ inline void expand_codewords(const ExpandCodewordsArgs& a) {
   else expand_codewords<V, 0>(a);
 }
 
-// One column: a codeword is multiplied where it lies. D: its size, or 0 for any multiple of the width of L; R rows have
-// sums of their own, the lanes of vectors V.
-template <class V, class L, int D, int R>
-inline void codeword_rows(const CodewordDotArgs& a, int r0, typename V::reg* sums) {
-  typename L::reg acc[R];
+// What a tile of gemm_f32 is multiplied with: weights are broadcast from their codewords. D: as above.
+template <int D>
+struct CodewordWeights {
+  const uint8_t* index;
+  const float* book;
+  int size;
+
+  template <class V, int R, int NV>
+  void multiply(const GemmArgs& a, int r0, const float* x, typename V::reg (&acc)[R][NV]) const {
+    const int d = D ? D : size;
+    const uint8_t* at = index + r0;
+    const int32_t* off = a.off;
+    for (int k = 0; k < a.k; k += d, at += kPanel, off += d) {
+      const float* row[R];
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) acc[r] = L::zero();
-  const int d = D ? D : a.d;
-  const uint8_t* index = a.index + r0;
-  const float* x = a.x;
-  for (int64_t j = 0; j < a.n; ++j, index += kPanel) {
-    uint64_t eight[R / 8];
-#pragma GCC unroll 2
-    for (int h = 0; h < R / 8; ++h) eight[h] = load64(index + 8 * h);
-    for (int i = 0; i < d; i += L::width, x += L::width) {
-      const auto xv = L::load(x);
-      const float* book = a.book + i;
+      for (int r = 0; r < R; ++r) row[r] = book + static_cast<ptrdiff_t>(at[r]) * d;
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const auto at = static_cast<ptrdiff_t>((eight[r / 8] >> (8 * (r % 8))) & 255);
-        acc[r] = L::fma(L::load(book + at * d), xv, acc[r]);
+      for (int i = 0; i < d; ++i) {
+        const float* xk = x + off[i];
+        typename V::reg xv[NV];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) xv[v] = V::load(xk + v * V::width);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          const auto wr = V::set1(row[r][i]);
+#pragma GCC unroll 4
+          for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(wr, xv[v], acc[r][v]);
+        }
       }
     }
   }
-#pragma GCC unroll 4
-  for (int h = 0; h < R / V::width; ++h) sums[h] = L::sum_each(acc + V::width * h);
+};
+
+template <class V, int R3, int R2, int R1>
+inline void gemm_codewords(const GemmCodewordsArgs& a) {
+  if (a.d == 8) gemm<V, R3, R2, R1>(a.product, CodewordWeights<8>{a.index, a.book, a.d});
+  else if (a.d == 4) gemm<V, R3, R2, R1>(a.product, CodewordWeights<4>{a.index, a.book, a.d});
+  else gemm<V, R3, R2, R1>(a.product, CodewordWeights<0>{a.index, a.book, a.d});
 }
 
-template <class V, class L, int D, int R>
-inline void codeword_panel(const CodewordDotArgs& a) {
-  typename V::reg acc[1][1][kPanel / V::width];
-#pragma GCC unroll 2
-  for (int r0 = 0; r0 < kPanel; r0 += R) codeword_rows<V, L, D, R>(a, r0, acc[0][0] + r0 / V::width);
-  const GemmArgs finish{nullptr, nullptr, 0, nullptr, a.y, a.y_stride, a.rows, 1, true, true, a.epilogue};
-  if (a.y_stride == 1 && !a.epilogue.mask) return finish_column<V, 1>(finish, a.col, acc);
-  float sums[1][kPanel];
+// N columns times codewords where they lie. A register of L has L::width neighbours of each of L::rows rows: those of
+// the g-th are 4s + g % 4 of the (g / 4)-th 4 * L::rows rows, s < L::rows. D: weights of a codeword, or 0 for any
+// multiple of the width.
+template <class V, class L, int D, int N>
+inline void dot_columns(const CodewordDotArgs& a, int c0) {
+  constexpr int fours = 4 * L::rows;
+  constexpr int fit = L::sums / N * L::rows;  // rows whose sums fit the registers
+  constexpr int R = fit >= 16 ? 16 : fit >= 8 ? 8 : 4, G = R / L::rows;
+  static_assert(R % fours == 0 && G * N <= L::sums);
+  const int d = D ? D : a.d;
+  const int64_t k = a.n * d;
+  float sums[N][kPanel];
 #pragma GCC unroll 4
-  for (int h = 0; h < kPanel / V::width; ++h) V::store(sums[0] + V::width * h, acc[0][0][h]);
-  finish_few<V, 1>(finish, a.col, sums);
+  for (int r0 = 0; r0 < kPanel; r0 += R) {
+    typename L::reg acc[G][N];
+#pragma GCC unroll 16
+    for (int g = 0; g < G; ++g)
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) acc[g][n] = L::zero();
+    const uint8_t* index = a.index + r0;
+    const float* x = a.x + c0 * k;
+    for (int64_t j = 0; j < a.n; ++j, index += kPanel) {
+      // Of one column loads take the time, and an index costs none if eight come at once; of more it is less work alone.
+      uint64_t eight[2] = {};
+      if (N == 1) eight[0] = load64(index), eight[1] = R > 8 ? load64(index + 8) : 0;
+      const auto at = [&](int r) {
+        return static_cast<ptrdiff_t>(N == 1 ? eight[r / 8] >> (8 * (r % 8)) & 255 : index[r]);
+      };
+      for (int i = 0; i < d; i += L::width, x += L::width) {
+        typename L::reg xv[N];
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) xv[n] = L::repeat(x + n * k);
+#pragma GCC unroll 16
+        for (int g = 0; g < G; ++g) {
+          const auto w = L::load([&](int s) { return a.book + i + at(g / 4 * fours + g % 4 + 4 * s) * d; });
+#pragma GCC unroll 8
+          for (int n = 0; n < N; ++n) acc[g][n] = L::fma(w, xv[n], acc[g][n]);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n)
+#pragma GCC unroll 4
+      for (int g = 0; g < G; g += 4) {
+        const typename L::reg four[4] = {acc[g][n], acc[g + 1][n], acc[g + 2][n], acc[g + 3][n]};
+        L::store_sums(sums[n] + r0 + g * L::rows, four);
+      }
+  }
+  const GemmArgs finish{nullptr, nullptr, 0, nullptr, a.y, a.y_stride, a.rows, N, true, true, a.epilogue};
+  if constexpr (N == 1) {
+    if (a.y_stride == 1 && !a.epilogue.mask) {
+      typename V::reg rows[1][1][kPanel / V::width];
+#pragma GCC unroll 4
+      for (int h = 0; h < kPanel / V::width; ++h) rows[0][0][h] = V::load(sums[0] + h * V::width);
+      return finish_column<V, 1>(finish, c0, rows);
+    }
+  }
+  finish_few<V, N>(finish, c0, sums);
+}
+
+// As equal groups of columns as can be, of at most L::columns.
+template <class V, class L, int D>
+inline void dot_all(const CodewordDotArgs& a) {
+  int groups = (a.cols + L::columns - 1) / L::columns;
+  for (int c0 = 0; groups > 0; --groups) {
+    const int n = (a.cols - c0 + groups - 1) / groups;
+    switch (n) {
+      case 1: dot_columns<V, L, D, 1>(a, c0); break;
+      case 2: dot_columns<V, L, D, 2>(a, c0); break;
+      case 3: dot_columns<V, L, D, 3>(a, c0); break;
+      default:
+        if constexpr (L::columns >= 4) {
+          if (n == 4) dot_columns<V, L, D, 4>(a, c0);
+        }
+        if constexpr (L::columns >= 6) {
+          if (n == 5) dot_columns<V, L, D, 5>(a, c0);
+          if (n == 6) dot_columns<V, L, D, 6>(a, c0);
+        }
+    }
+    c0 += n;
+  }
 }
 
 // L8 and L4 hold eight and four floats of a codeword; where there is nothing as wide as eight, both are the same.
-template <class V, class L8, class L4, int R>
+template <class V, class L8, class L4>
 inline void codeword_dot(const CodewordDotArgs& a) {
-  if (a.d == 8) codeword_panel<V, L8, 8, R>(a);
-  else if (a.d == 4) codeword_panel<V, L4, 4, R>(a);
-  else if (a.d == 16) codeword_panel<V, L8, 16, R>(a);
-  else if (a.d % 8 == 0) codeword_panel<V, L8, 0, R>(a);
-  else codeword_panel<V, L4, 0, R>(a);
+  if (a.d == 8) dot_all<V, L8, 8>(a);
+  else if (a.d == 4) dot_all<V, L4, 4>(a);
+  else if (a.d % L8::width == 0) dot_all<V, L8, 0>(a);
+  else dot_all<V, L4, 0>(a);
 }
 
 template <class V>

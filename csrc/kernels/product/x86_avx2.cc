@@ -36,7 +36,8 @@ struct Quads : Avx2 {
 }  // namespace
 
 void expand_codewords_f32_8x4__avx2(const ExpandCodewordsArgs& a) { expand_codewords<Quads>(a); }
-void codeword_dot_f32_8__avx2(const CodewordDotArgs& a) { codeword_dot<Avx2, Lane8, Lane4, 8>(a); }
+void gemm_codewords_f32_4x24__avx2(const GemmCodewordsArgs& a) { gemm_codewords<Avx2, 4, 4, 8>(a); }
+void codeword_dot_f32_8__avx2(const CodewordDotArgs& a) { codeword_dot<Avx2, Lane8, Lane4>(a); }
 
 // pdep puts each index into a byte of its own.
 void unpack_index_u8_8__avx2(const UnpackIndexArgs& a) {

@@ -5,7 +5,6 @@
 #include "kernels/kernels.h"
 
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
-#include "kernels/product/lanes_avx2.h"
 #include "kernels/simd/avx512.h"
 // The templates use the vector types above.
 #include "kernels/product/product.inl"
@@ -49,11 +48,45 @@ struct Quads : Avx512 {
   }
 };
 
+// Eight floats of each of two rows, and four of each of four. Masked broadcasts, as above.
+struct Rows2 : Avx512 {
+  static constexpr int width = 8, rows = 2, sums = 24, columns = 6;
+  static reg repeat(const float* p) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(p)); }
+  template <class At>
+  static reg load(const At& at) {
+    const reg first = _mm512_castps256_ps512(_mm256_loadu_ps(at(0)));
+    return _mm512_mask_broadcast_f32x8(first, 0xff00, _mm256_loadu_ps(at(1)));
+  }
+  static void store_sums(float* out, const reg* v) {
+    const reg s = add_transposed(v);
+    const reg sums = add(_mm512_shuffle_f32x4(s, s, 0x88), _mm512_shuffle_f32x4(s, s, 0xdd));
+    _mm256_storeu_ps(out, _mm512_castps512_ps256(sums));
+  }
+  // Element q of a quarter is the sum of that quarter of v[q].
+  static reg add_transposed(const reg* v) {
+    reg t[4] = {v[0], v[1], v[2], v[3]};
+    transpose4(t);
+    return add(add(t[0], t[1]), add(t[2], t[3]));
+  }
+};
+struct Rows4 : Rows2 {
+  static constexpr int width = 4, rows = 4;
+  static reg repeat(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
+  template <class At>
+  static reg load(const At& at) {
+    reg v = _mm512_castps128_ps512(_mm_loadu_ps(at(0)));
+    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(at(1)));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(at(2)));
+    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(at(3)));
+  }
+  static void store_sums(float* out, const reg* v) { store(out, add_transposed(v)); }
+};
+
 }  // namespace
 
 void expand_codewords_f32_16x4__avx512(const ExpandCodewordsArgs& a) { expand_codewords<Quads>(a); }
-// Codewords are 8 floats or so, but there are registers for the sums of all 16 rows.
-void codeword_dot_f32_16__avx512(const CodewordDotArgs& a) { codeword_dot<Avx2, Lane8, Lane4, 16>(a); }
+void gemm_codewords_f32_8x48__avx512(const GemmCodewordsArgs& a) { gemm_codewords<Avx512, 8, 8, 8>(a); }
+void codeword_dot_f32_16__avx512(const CodewordDotArgs& a) { codeword_dot<Avx512, Rows2, Rows4>(a); }
 
 }  // namespace pyrt
 
