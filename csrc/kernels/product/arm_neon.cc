@@ -36,8 +36,8 @@ struct Lane4 : Neon {
   static reg load(const At& at) {
     return Neon::load(at(0));
   }
-  static void store_sums(float* out, const reg* v) {
-    store(out, vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])));
+  static void store_sums(float* out, reg a, reg b, reg c, reg d) {
+    store(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
   }
 };
 

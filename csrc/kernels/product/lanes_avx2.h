@@ -14,8 +14,9 @@ struct Lane8 : Avx2 {
   static reg load(const At& at) {
     return Avx2::load(at(0));
   }
-  static void store_sums(float* out, const reg* v) {
-    const reg a = _mm256_hadd_ps(v[0], v[1]), b = _mm256_hadd_ps(v[2], v[3]), s = _mm256_hadd_ps(a, b);
+  // The sums of the elements of each, one row or a few apiece.
+  static void store_sums(float* out, reg a, reg b, reg c, reg d) {
+    const reg s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
   }
 };
@@ -29,8 +30,8 @@ struct Lane4 {
     return _mm_loadu_ps(at(0));
   }
   static reg fma(reg a, reg b, reg c) { return _mm_fmadd_ps(a, b, c); }
-  static void store_sums(float* out, const reg* v) {
-    _mm_storeu_ps(out, _mm_hadd_ps(_mm_hadd_ps(v[0], v[1]), _mm_hadd_ps(v[2], v[3])));
+  static void store_sums(float* out, reg a, reg b, reg c, reg d) {
+    _mm_storeu_ps(out, _mm_hadd_ps(_mm_hadd_ps(a, b), _mm_hadd_ps(c, d)));
   }
 };
 

@@ -35,7 +35,8 @@ inline void expand_codewords(const ExpandCodewordsArgs& a) {
   else expand_codewords<V, 0>(a);
 }
 
-// What a tile of gemm_f32 is multiplied with: weights are broadcast from their codewords. D: as above.
+// What a tile of gemm_f32 is multiplied with: weights are broadcast from their codewords. D: as above; known, it leaves
+// the pointers to them in registers.
 template <int D>
 struct CodewordWeights {
   const uint8_t* index;
@@ -51,7 +52,7 @@ struct CodewordWeights {
       const float* row[R];
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) row[r] = book + static_cast<ptrdiff_t>(at[r]) * d;
-#pragma GCC unroll 16
+#pragma GCC unroll 1  // more, and AVX2 spills
       for (int i = 0; i < d; ++i) {
         const float* xk = x + off[i];
         typename V::reg xv[NV];
@@ -68,11 +69,17 @@ struct CodewordWeights {
   }
 };
 
+template <class V, int R3, int R2, int R1, int D>
+inline void gemm_codewords(const GemmCodewordsArgs& a) {
+  gemm<V, R3, R2, R1>(a.product, CodewordWeights<D>{a.index, a.book, a.d});
+}
+
 template <class V, int R3, int R2, int R1>
 inline void gemm_codewords(const GemmCodewordsArgs& a) {
-  if (a.d == 8) gemm<V, R3, R2, R1>(a.product, CodewordWeights<8>{a.index, a.book, a.d});
-  else if (a.d == 4) gemm<V, R3, R2, R1>(a.product, CodewordWeights<4>{a.index, a.book, a.d});
-  else gemm<V, R3, R2, R1>(a.product, CodewordWeights<0>{a.index, a.book, a.d});
+  if (a.d == 8) gemm_codewords<V, R3, R2, R1, 8>(a);
+  else if (a.d == 4) gemm_codewords<V, R3, R2, R1, 4>(a);
+  else if (a.d == 16) gemm_codewords<V, R3, R2, R1, 16>(a);
+  else gemm_codewords<V, R3, R2, R1, 0>(a);
 }
 
 // N columns times codewords where they lie. A register of L has L::width neighbours of each of L::rows rows: those of
@@ -82,27 +89,27 @@ template <class V, class L, int D, int N>
 inline void dot_columns(const CodewordDotArgs& a, int c0) {
   constexpr int fours = 4 * L::rows;
   constexpr int fit = L::sums / N * L::rows;  // rows whose sums fit the registers
-  constexpr int R = fit >= 16 ? 16 : fit >= 8 ? 8 : 4, G = R / L::rows;
-  static_assert(R % fours == 0 && G * N <= L::sums);
+  constexpr int R = L::rows > 1 && fit >= 16 ? 16 : fit >= 8 ? 8 : 4, G = R / L::rows;
+  static_assert((G == 4 || G == 8) && G * N <= L::sums);
   const int d = D ? D : a.d;
   const int64_t k = a.n * d;
   float sums[N][kPanel];
-#pragma GCC unroll 4
   for (int r0 = 0; r0 < kPanel; r0 += R) {
-    typename L::reg acc[G][N];
+    typename L::reg acc[N][G];
 #pragma GCC unroll 16
     for (int g = 0; g < G; ++g)
 #pragma GCC unroll 8
-      for (int n = 0; n < N; ++n) acc[g][n] = L::zero();
+      for (int n = 0; n < N; ++n) acc[n][g] = L::zero();
     const uint8_t* index = a.index + r0;
     const float* x = a.x + c0 * k;
     for (int64_t j = 0; j < a.n; ++j, index += kPanel) {
       // Of one column loads take the time, and an index costs none if eight come at once; of more it is less work alone.
-      uint64_t eight[2] = {};
-      if (N == 1) eight[0] = load64(index), eight[1] = R > 8 ? load64(index + 8) : 0;
-      const auto at = [&](int r) {
-        return static_cast<ptrdiff_t>(N == 1 ? eight[r / 8] >> (8 * (r % 8)) & 255 : index[r]);
+      const uint64_t low = N == 1 ? load64(index) : 0, high = N == 1 && R > 8 ? load64(index + 8) : 0;
+      const auto at = [=](int r) {  // by reference, GCC 12 keeps sums in memory on ARM
+        if (N > 1) return static_cast<ptrdiff_t>(index[r]);
+        return static_cast<ptrdiff_t>((r < 8 ? low : high) >> (8 * (r % 8)) & 255);
       };
+#pragma GCC unroll 1
       for (int i = 0; i < d; i += L::width, x += L::width) {
         typename L::reg xv[N];
 #pragma GCC unroll 8
@@ -111,17 +118,15 @@ inline void dot_columns(const CodewordDotArgs& a, int c0) {
         for (int g = 0; g < G; ++g) {
           const auto w = L::load([&](int s) { return a.book + i + at(g / 4 * fours + g % 4 + 4 * s) * d; });
 #pragma GCC unroll 8
-          for (int n = 0; n < N; ++n) acc[g][n] = L::fma(w, xv[n], acc[g][n]);
+          for (int n = 0; n < N; ++n) acc[n][g] = L::fma(w, xv[n], acc[n][g]);
         }
       }
     }
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n)
-#pragma GCC unroll 4
-      for (int g = 0; g < G; g += 4) {
-        const typename L::reg four[4] = {acc[g][n], acc[g + 1][n], acc[g + 2][n], acc[g + 3][n]};
-        L::store_sums(sums[n] + r0 + g * L::rows, four);
-      }
+    for (int n = 0; n < N; ++n) {
+      L::store_sums(sums[n] + r0, acc[n][0], acc[n][1], acc[n][2], acc[n][3]);
+      if constexpr (G > 4) L::store_sums(sums[n] + r0 + fours, acc[n][4], acc[n][5], acc[n][6], acc[n][7]);
+    }
   }
   const GemmArgs finish{nullptr, nullptr, 0, nullptr, a.y, a.y_stride, a.rows, N, true, true, a.epilogue};
   if constexpr (N == 1) {

@@ -57,14 +57,14 @@ struct Rows2 : Avx512 {
     const reg first = _mm512_castps256_ps512(_mm256_loadu_ps(at(0)));
     return _mm512_mask_broadcast_f32x8(first, 0xff00, _mm256_loadu_ps(at(1)));
   }
-  static void store_sums(float* out, const reg* v) {
-    const reg s = add_transposed(v);
+  static void store_sums(float* out, reg a, reg b, reg c, reg d) {
+    const reg s = add_transposed(a, b, c, d);
     const reg sums = add(_mm512_shuffle_f32x4(s, s, 0x88), _mm512_shuffle_f32x4(s, s, 0xdd));
     _mm256_storeu_ps(out, _mm512_castps512_ps256(sums));
   }
-  // Element q of a quarter is the sum of that quarter of v[q].
-  static reg add_transposed(const reg* v) {
-    reg t[4] = {v[0], v[1], v[2], v[3]};
+  // Elements of a quarter are the sums of that quarter of a, b, c and d.
+  static reg add_transposed(reg a, reg b, reg c, reg d) {
+    reg t[4] = {a, b, c, d};
     transpose4(t);
     return add(add(t[0], t[1]), add(t[2], t[3]));
   }
@@ -79,7 +79,7 @@ struct Rows4 : Rows2 {
     v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(at(2)));
     return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(at(3)));
   }
-  static void store_sums(float* out, const reg* v) { store(out, add_transposed(v)); }
+  static void store_sums(float* out, reg a, reg b, reg c, reg d) { store(out, add_transposed(a, b, c, d)); }
 };
 
 }  // namespace
