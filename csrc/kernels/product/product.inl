@@ -52,8 +52,7 @@ struct CodewordWeights {
       const float* row[R];
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) row[r] = book + static_cast<ptrdiff_t>(at[r]) * d;
-#pragma GCC unroll 1  // more, and AVX2 spills
-      for (int i = 0; i < d; ++i) {
+      const auto step = [&](int i) {
         const float* xk = x + off[i];
         typename V::reg xv[NV];
 #pragma GCC unroll 4
@@ -64,6 +63,14 @@ struct CodewordWeights {
 #pragma GCC unroll 4
           for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(wr, xv[v], acc[r][v]);
         }
+      };
+      // A tile of one vector is short of other work; a wider one has no register left to unroll.
+      if constexpr (NV == 1) {
+#pragma GCC unroll 8
+        for (int i = 0; i < d; ++i) step(i);
+      } else {
+#pragma GCC unroll 1
+        for (int i = 0; i < d; ++i) step(i);
       }
     }
   }
@@ -105,7 +112,8 @@ inline void dot_columns(const CodewordDotArgs& a, int c0) {
     for (int64_t j = 0; j < a.n; ++j, index += kPanel) {
       // Of one column loads take the time, and an index costs none if eight come at once; of more it is less work alone.
       const uint64_t low = N == 1 ? load64(index) : 0, high = N == 1 && R > 8 ? load64(index + 8) : 0;
-      const auto at = [=](int r) {  // by reference, GCC 12 keeps sums in memory on ARM
+      // Copies: with references in it, GCC 12 keeps sums in memory on ARM.
+      const auto at = [=](int r) {
         if (N > 1) return static_cast<ptrdiff_t>(index[r]);
         return static_cast<ptrdiff_t>((r < 8 ? low : high) >> (8 * (r % 8)) & 255);
       };
@@ -116,7 +124,7 @@ inline void dot_columns(const CodewordDotArgs& a, int c0) {
         for (int n = 0; n < N; ++n) xv[n] = L::repeat(x + n * k);
 #pragma GCC unroll 16
         for (int g = 0; g < G; ++g) {
-          const auto w = L::load([&](int s) { return a.book + i + at(g / 4 * fours + g % 4 + 4 * s) * d; });
+          const auto w = L::load([=](int s) { return a.book + i + at(g / 4 * fours + g % 4 + 4 * s) * d; });
 #pragma GCC unroll 8
           for (int n = 0; n < N; ++n) acc[n][g] = L::fma(w, xv[n], acc[n][g]);
         }
