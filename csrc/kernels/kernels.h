@@ -14,8 +14,8 @@
 
 namespace pyrt {
 
-constexpr int kPanel = 16;      // rows of a weight panel
-constexpr int kFewColumns = 8;  // up to here a product uses the `few` form of its family
+constexpr int kPanel = 16;       // rows of a weight panel
+constexpr int kFewColumns = 8;   // up to here a product uses the `few` form of its family
 constexpr int kDotColumns = 12;  // and up to here a product codebook codeword_dot
 
 // What happens to a sum on its way to memory: y = mask(act(scale*sum + bias + residual)).

@@ -56,13 +56,15 @@ void MatmulOp::multiply_codewords(const RunContext& ctx, const Tile& tile, const
       const int64_t k0 = b * block_k, k = std::min(block_k, w_.cols - k0);
       for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
         const int64_t row = w_.panel_row(panel), first = (panel * w_.cols + k0) / w_.codeword * kPanel;
-        const uint8_t* index = x.whole ? panel_index(ctx, panel, tile)
-                                       : codeword_index(ctx, panel * blocks + b, first, k / w_.codeword * kPanel,
-                                                        tile.symbols);
+        const uint8_t* index =
+            x.whole ? panel_index(ctx, panel, tile)
+                    : codeword_index(ctx, panel * blocks + b, first, k / w_.codeword * kPanel, tile.symbols);
         ctx.kernels->gemm_codewords_f32(
             {{nullptr, offsets_.data() + k0, static_cast<int>(k), group_x(panel) + col, out->row(row) + col, out->plane,
               static_cast<int>(w_.rows_of(panel)), static_cast<int>(cols), b == 0, b == blocks - 1, epilogue(row, col)},
-             index, w_.codeword, book});
+             index,
+             w_.codeword,
+             book});
       }
     }
   }

@@ -110,7 +110,8 @@ inline void dot_columns(const CodewordDotArgs& a, int c0) {
     const uint8_t* index = a.index + r0;
     const float* x = a.x + c0 * k;
     for (int64_t j = 0; j < a.n; ++j, index += kPanel) {
-      // Of one column loads take the time, and an index costs none if eight come at once; of more it is less work alone.
+      // Of one column loads take the time, and an index costs none if eight come at once; of more it is less work
+      // alone.
       const uint64_t low = N == 1 ? load64(index) : 0, high = N == 1 && R > 8 ? load64(index + 8) : 0;
       // Copies: with references in it, GCC 12 keeps sums in memory on ARM.
       const auto at = [=](int r) {
