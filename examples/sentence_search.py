@@ -60,7 +60,7 @@ QUESTIONS = (
     "wait until another thread is done",
 )
 CALIBRATION = 640  # sentences that the net with 80 % zeros is fitted to
-STEPS, WARM_UP, TRAINING_BATCH, RATE = 600, 30, 16, 2e-3  # of its training
+STEPS, WARM_UP, TRAINING_BATCH, RATE = 800, 30, 16, 2e-3  # of its training
 MIN_WORDS, MAX_WORDS = 5, 40
 
 Array = npt.NDArray[np.float32]
