@@ -33,12 +33,13 @@ def plot_ratios(rows: list[dict[str, Any]], title: str, path: Path) -> None:
 
 
 def plot_sparse(rows: list[dict[str, Any]], path: Path) -> None:
-    """`rows` are those of the JSON of sparse.py: times faster than the best dense engine, by zeros. A PNG."""
+    """`rows` are those of the JSON of sparse.py: times faster than the best dense engine, by zeros. A PNG or SVG."""
     threads = sorted({row["threads"] for row in rows})
     figure, panels = plt.subplots(
         1, len(threads), figsize=(7 * len(threads), 6), sharey=True, squeeze=False, layout="constrained"
     )
     for axes, count in zip(panels[0], threads, strict=True):
+        axes.set_prop_cycle(color=plt.get_cmap("tab20").colors)
         for name in dict.fromkeys(row["name"] for row in rows):
             own = [row for row in rows if row["name"] == name and row["threads"] == count]
             axes.plot([row["zeros"] for row in own], [row["x_dense"] for row in own], marker="o", label=name)

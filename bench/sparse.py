@@ -378,7 +378,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pattern", choices=("csr", *bcsr.STRUCTURES.values(), "2:4"), default="csr")
     parser.add_argument("--encodings", action="store_true", help="compare encodings instead of sparsities")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="a PNG")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="a PNG or SVG")
     parser.add_argument("--save", metavar="NAME", help="keep the result in bench/results/")
     parser.add_argument("--compare", metavar="NAME", help="show the change against a saved result")
     arguments = parser.parse_args()
