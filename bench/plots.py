@@ -33,7 +33,7 @@ def plot_ratios(rows: list[dict[str, Any]], title: str, path: Path) -> None:
 
 
 def plot_sparse(rows: list[dict[str, Any]], path: Path) -> None:
-    """`rows` are those of the JSON of sparse.py: times faster than the best dense engine, by zeros. A PNG or SVG."""
+    """`rows` are those of the JSON of sparse.py: times faster than the best dense engine. A PNG or SVG."""
     threads = sorted({row["threads"] for row in rows})
     figure, panels = plt.subplots(
         1, len(threads), figsize=(7 * len(threads), 6), sharey=True, squeeze=False, layout="constrained"
