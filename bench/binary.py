@@ -1,6 +1,6 @@
 """Binary layers and networks next to the same in float, one run, batch 1, one thread.
 
-python bench/binary.py [--seconds S] [--layers] [--nets]
+python bench/binary.py [--seconds S] [--layers] [--integers] [--nets]
 
 A binary convolution is timed with everything around it: sign and packing of its input, batch norm, sign; as
 a chain of ten such layers, so that what a call costs does not count. Engines alternate; a time is the
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -31,7 +32,8 @@ import converters
 import pyruntime
 from bench import engines, roofline
 from bench.nets.binary import BiReal18, QuickNet
-from converters.compress import BinaryConv2d, BinaryLinear, Sign, cluster
+from converters import tune
+from converters.compress import BinaryConv2d, BinaryLinear, Sign, cluster, quantize
 
 CONVS = ((56, 64), (28, 128), (14, 256), (7, 512))
 CHAIN = 10  # layers of a kind behind each other
@@ -139,6 +141,30 @@ def layers(bench: Bench, hz: float) -> Table:
     return table
 
 
+def integers(bench: Bench) -> Table:
+    """Weights of two and three values in an integer layer: as bytes, and in one and two bits."""
+    table = Table(title="linear 4096x4096 on u8, ms")
+    for head in ("weights", "columns", "bytes each", "1 or 2 bits each", "ratio", "file, times smaller"):
+        table.add_column(head, justify="left" if head == "weights" else "right")
+    kinds: tuple[Literal["binary", "ternary"], ...] = ("binary", "ternary")
+    for weights in kinds:
+        layer = nn.Sequential(BinaryLinear(4096, 4096, bias=False, weights=weights))
+        for columns in (1, 16, 256):
+            x = torch.randn(columns, 4096)
+            module = quantize(layer, [x], progress=False)
+            paths = {kind: bench.folder / f"{kind}.pyrt" for kind in ("bytes", "bits")}
+            converters.convert(
+                module, x, paths["bytes"], dynamic_batch=False, prefer="speed", progress=False, verify=False
+            )
+            tune.write_as(module, x, "panels+s8book", paths["bits"])
+            runs = {kind: engines.pyruntime_models(path, 1, 1)[0].infer for kind, path in paths.items()}
+            times = median_ms(runs, x.numpy(), bench.seconds)
+            size = {kind: path.stat().st_size for kind, path in paths.items()}
+            row = (f"{times['bytes']:.3f}", f"{times['bits']:.3f}", f"{times['bits'] / times['bytes']:.2f}")
+            table.add_row(weights, str(columns), *row, f"{size['bytes'] / size['bits']:.1f}")
+    return table
+
+
 def nets(bench: Bench) -> Table:
     table = Table(
         title="networks at 224x224, ms; floats in codebooks of 256; file against 4 bytes a parameter"
@@ -170,6 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="per engine and row")
     parser.add_argument("--layers", action="store_true", help="only the layers")
+    parser.add_argument("--integers", action="store_true", help="only the layers on u8")
     parser.add_argument("--nets", action="store_true", help="only the networks")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -178,9 +205,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), arguments.seconds)
         console.print(f"instruction set: {os.environ.get('PYRUNTIME_ISA') or 'the best'}")
-        if not arguments.nets:
+        every = not (arguments.layers or arguments.integers or arguments.nets)
+        if arguments.layers or every:
             console.print(layers(bench, hz))
-        if not arguments.layers:
+        if arguments.integers or every:
+            console.print(integers(bench))
+        if arguments.nets or every:
             console.print(nets(bench))
 
 

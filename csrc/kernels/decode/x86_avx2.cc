@@ -57,9 +57,66 @@ void expand_index_f32_8__avx2(const ExpandIndexArgs& a) {
   expand_from(a, i);
 }
 
-// 32 indices at a time, each in a byte of its own; every 16 entries of the book are a shuffle, that leaves zeros where
-// an index is not theirs.
+namespace {
+
+// 32 indices of one bit, in a byte each: 0 or 255. Each byte of the stream is repeated eight times.
+inline __m256i spread_bits(const uint8_t* p) {
+  uint32_t word;
+  std::memcpy(&word, p, 4);
+  const __m256i bytes = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
+  const __m256i repeated = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(word)), bytes);
+  return _mm256_cmpeq_epi8(_mm256_and_si256(repeated, bit), bit);
+}
+
+// 32 indices of two bits: in bytes 4i and 4i + 1 two of them as a nibble, in 4i + 2 and 4i + 3 the next two.
+inline __m256i spread_pairs(const uint8_t* p) {
+  const __m256i bytes =
+      _mm256_setr_epi32(0, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606, 0x07070707);
+  const __m256i eight = _mm256_set1_epi64x(static_cast<long long>(load64(p)));
+  const __m256i repeated = _mm256_shuffle_epi8(eight, bytes);
+  const __m256i nibbles = _mm256_blend_epi16(repeated, _mm256_srli_epi16(repeated, 4), 0xaa);
+  return _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
+}
+
+// As many as there are whole 32 of, from a whole byte of the stream.
+inline int64_t expand_bits(const ExpandIndexS8Args& a) {
+  const __m256i clear = _mm256_set1_epi8(a.book[0]), set = _mm256_set1_epi8(a.book[a.book_size - 1]);
+  const uint8_t* p = a.packed + a.first / 8;
+  int64_t i = 0;
+  for (; i + 32 <= a.n; i += 32, p += 4) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(a.out + i), _mm256_blendv_epi8(clear, set, spread_bits(p)));
+  }
+  return i;
+}
+
+inline int64_t expand_pairs(const ExpandIndexS8Args& a) {
+  alignas(16) int8_t low[16], high[16];  // what a nibble's two indices find
+  for (int n = 0; n < 16; ++n) {
+    low[n] = n % 4 < a.book_size ? a.book[n % 4] : int8_t{0};
+    high[n] = n / 4 < a.book_size ? a.book[n / 4] : int8_t{0};
+  }
+  const __m256i first = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(low)));
+  const __m256i second = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(high)));
+  const __m256i odd = _mm256_set1_epi16(static_cast<int16_t>(0x8000)), even = _mm256_set1_epi16(0x80);
+  const uint8_t* p = a.packed + a.first / 4;
+  int64_t i = 0;
+  for (; i + 32 <= a.n; i += 32, p += 8) {
+    const __m256i nibbles = spread_pairs(p);  // a byte with its highest bit set finds 0
+    const __m256i values = _mm256_or_si256(_mm256_shuffle_epi8(first, _mm256_or_si256(nibbles, odd)),
+                                           _mm256_shuffle_epi8(second, _mm256_or_si256(nibbles, even)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(a.out + i), values);
+  }
+  return i;
+}
+
+}  // namespace
+
+// 32 indices at a time, each in a byte of its own; those of one and two bits by less than others; every 16 entries of
+// the book are a shuffle, that leaves zeros where an index is not theirs.
 void expand_index_s8_32__avx2(const ExpandIndexS8Args& a) {
+  if (a.bits == 1 && a.first % 8 == 0) return expand_s8_from(a, expand_bits(a));
+  if (a.bits == 2 && a.first % 4 == 0) return expand_s8_from(a, expand_pairs(a));
   const S8Tables tables(a);
   const auto bits = static_cast<uint64_t>(a.bits);
   const uint64_t spread = 0x0101010101010101ull * ((1u << a.bits) - 1);
