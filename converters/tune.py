@@ -28,6 +28,7 @@ from converters import capture, format, pipeline
 from converters.compress import GroupGrid, quantize
 from converters.encodings import bcsr, costs
 from converters.encodings.choose import Choice, choose, choose_kind
+from converters.encodings.costs import is_expanded, is_integer
 from converters.encodings.stream import Encoded
 from converters.graph import Graph, Weight, Window
 
@@ -63,8 +64,13 @@ WEIGHTS = {
     "panels+s8": (0.0, 0),
     "panels+s4": (0.0, 0),
     "rows+s8": (0.0, 0),
+    "panels+s8book": (0.0, 15),
+    "panels+s8book+huffman": (0.0, 15),
+    "csr+s8": (0.9, 0),
+    "csr+s8+huffman": (0.9, 0),
+    "csr+s8book": (0.9, 15),
+    "csr+s8book+huffman": (0.9, 15),
 }
-INTEGERS = {"panels+s8": 64, "panels+s4": 7, "rows+s8": 64}  # and the largest weight
 # channels, in and out, of the layers measured, for each of costs.COLUMNS
 CHANNELS = {
     "1x1": (512, 512, 512, 1024, 256, 128, 64, 32),
@@ -119,15 +125,19 @@ def measure(kind: str, layers: list[_Layer]) -> dict[str, Any]:
     zeros, _ = WEIGHTS[kind]
     entry_ns, input_ns, entry_bytes = [], [], 0.0
     for layer in layers:
-        times = []
+        times, dense_ns = [], 0.0
+        if is_expanded(kind):
+            layer.write("panels+s8", 0)
+            with pyruntime.load(layer.path, threads=1) as model:
+                dense_ns = _best_ns(model, layer.x)
         for share in sorted({min(zeros, DENSER), zeros}):
             encoded = layer.write(kind, share)
             with pyruntime.load(layer.path, threads=1) as model:
-                times.append((_best_ns(model, layer.x), encoded.stored))
+                times.append((max(_best_ns(model, layer.x) - dense_ns, 0.0), encoded.stored))
             entry_bytes = encoded.bytes / encoded.stored
         entry = sum(ns / entries for ns, entries in times) / len(times)
         rows = 0.0
-        if len(times) > 1:
+        if len(times) > 1 and not is_expanded(kind):
             (more_ns, more), (less_ns, less) = times
             slope = (more_ns - less_ns) / (more - less)
             rest = (less_ns - slope * less) / encoded.cols
@@ -162,7 +172,7 @@ class _Layer:
 
     def write(self, kind: str, zeros: float) -> Encoded:
         """Writes the layer with weights made for the encoding `kind`."""
-        graph = self.integers if kind in INTEGERS else self.floats
+        graph = self.integers if is_integer(kind) else self.floats
         layer = next(op for op in graph.ops if op.weights)
         layer.weights[0].matrix = _weights(layer.weights[0].matrix.shape, kind, zeros)
         tensors: dict[Weight, Encoded] = {}
@@ -228,8 +238,14 @@ def write_as(module: nn.Module, x: torch.Tensor, kind: str, path: Path, dynamic_
 
 def _weights(shape: tuple[int, ...], kind: str, zeros: float) -> npt.NDArray[Any]:
     """Weights [M, K] that suit the encoding."""
-    if kind in INTEGERS:
-        return torch.randint(-INTEGERS[kind], INTEGERS[kind] + 1, shape, dtype=torch.int8).numpy()
+    if is_integer(kind):
+        integers = torch.randint(-64, 65, shape, dtype=torch.int8)
+        if kind == "panels+s4" or WEIGHTS[kind][1]:
+            integers = torch.randn(shape).mul(1.5).round().clamp(-7, 7).to(torch.int8)
+        if kind != "panels+s4":
+            integers[0, :2] = torch.tensor([-64, 64])  # four bits do not do
+        integers[torch.rand(shape) < zeros] = 0
+        return integers.numpy()
     weight = torch.randn(shape)
     values = WEIGHTS[kind][1]
     if values:

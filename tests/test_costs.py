@@ -28,8 +28,10 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 def flat_costs(kind: str, window: str) -> dict[str, object]:
     """As if a column of a CSR entry took exactly twice as long as one of a dense entry, or four times as long
-    for a 3x3 convolution, and everything else nothing."""
+    for a 3x3 convolution, a dense integer half as long, and everything else nothing."""
     slow = (4.0 if window == "3x3" else 2.0) if kind.startswith("csr") else 1.0
+    if costs_module.is_integer(kind) and not costs_module.is_expanded(kind):
+        slow = 0.5
     return {
         "entry_ns": [slow * columns for columns in COLUMNS],
         "input_ns": [0.0] * len(COLUMNS),
@@ -155,14 +157,27 @@ def test_weights_that_do_not_suit(tmp_path: Path) -> None:
 
 
 def test_integers_say_what_share_of_the_float_time_they_take(tuned: Path) -> None:
-    """All entries cost the same in that table, in integers and in floats."""
+    """Those of the table above: half."""
     matrix = np.random.default_rng(0).integers(-64, 65, (32, 96)).astype(np.int8)
     weight = Weight("w", matrix, "s8 matrix", columns=100)
     dense, small = (choose.choose(weight, prefer) for prefer in ("auto", "size"))
     assert dense.encoded.kind == "panels+s8"
-    assert dense.why == "computed on as integers, in 1.00x the time of plain f32"
-    assert dense.time_ns == pytest.approx(32 * 96 * 100)
+    assert dense.why == "computed on as integers, in 0.50x the time of plain f32"
+    assert dense.time_ns == pytest.approx(32 * 96 * 50)
     assert small.encoded.kind == "panels+s8book+huffman"
-    assert small.why.startswith(dense.why + " and what it takes to expand ")
+    assert small.why.startswith(dense.why + " and 1.00x that of s8, with 95")
     depthwise = choose.choose(Weight("w", matrix[:, :9].copy(), "s8 depthwise", columns=100), "auto")
-    assert depthwise.encoded.kind == "rows+s8" and depthwise.why == dense.why
+    assert depthwise.encoded.kind == "rows+s8" and "0.67x" in depthwise.why  # nine taps are stored as twelve
+
+
+def test_integers_are_compact_where_that_halves_them_in_time(tuned: Path) -> None:
+    """An entry of CSR costs twice what a dense weight does, on top of all dense ones."""
+    random = np.random.default_rng(0)
+    for zeros, kind in ((0.0, "panels+s8"), (0.85, "panels+s8book+huffman"), (0.97, "csr+s8")):
+        matrix = random.integers(-64, 65, (64, 2000)).astype(np.int8)
+        matrix.ravel()[random.permutation(matrix.size)[: round(zeros * matrix.size)]] = 0
+        weight = Weight("w", matrix, "s8 matrix", columns=100)
+        choice = choose.choose(weight, "auto")
+        assert choice.encoded.kind.startswith(kind)
+        assert choose.choose(weight, "speed").encoded.kind == "panels+s8"
+    assert "x that of s8, with " in choice.why

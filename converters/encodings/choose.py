@@ -23,7 +23,7 @@ from converters.encodings import (
     scaled,
     ternary,
 )
-from converters.encodings.costs import costs
+from converters.encodings.costs import costs, is_expanded
 from converters.encodings.stream import Encoded, Values
 from converters.graph import Matrix, Weight
 
@@ -139,14 +139,34 @@ def choose(weight: Weight, prefer: Prefer) -> Choice:
 
 
 def _integers(weight: Weight, prefer: Prefer) -> Choice:
-    """The weight of an integer layer. Other forms than dense are expanded to that and can only be slower."""
+    """The weight of an integer layer.
+
+    Other forms than dense are expanded to that. So `auto` takes one only if it halves the bytes, and takes
+    no longer than plain f32 and 1.25 times the dense integers.
+    """
     dense, *others = _integer_ways(weight)
-    encoded = _smallest([dense, *others]) if prefer == "size" else dense.encode()
-    plain = "rows+f32" if weight.role == "s8 depthwise" else "panels+f32"
-    time_ns, floats = (estimate_ns(kind, dense.entries, weight) for kind in (dense.kind, plain))
+    dense_ns = estimate_ns(dense.kind, dense.entries, weight)
+    if weight.role == "s8 depthwise":
+        floats = estimate_ns("rows+f32", weight.matrix.size, weight)
+    else:
+        floats = estimate_ns("panels+f32", dense.entries, weight)
+
+    def time_of(kind: str, entries: int) -> float:
+        return estimate_ns(kind, entries, weight) + (dense_ns if is_expanded(kind) else 0.0)
+
+    encoded = dense.encode()
+    if prefer != "speed":
+        limit = min(SLACK * dense_ns, floats)
+        tried = [w for w in others if prefer == "size" or time_of(w.kind, w.entries) <= limit]
+        enough = encoded.bytes if prefer == "size" else encoded.bytes / 2
+        smallest = _smallest(tried) if tried else encoded
+        if smallest.bytes <= enough:
+            encoded = smallest
+    time_ns = time_of(encoded.kind, encoded.stored)
     why = f"computed on as integers, in {time_ns / floats:.2f}x the time of plain f32"
     if encoded.kind != dense.kind:
-        why += f" and what it takes to expand {encoded.bytes / dense.entries:.1%} of the bytes of s8"
+        size = encoded.bytes / dense.entries
+        why += f" and {time_ns / dense_ns:.2f}x that of s8, with {size:.1%} of its bytes"
     nonzero, distinct = np.count_nonzero(weight.matrix), np.unique(weight.matrix).size
     return Choice(encoded, int(nonzero), int(distinct), time_ns, why)
 
@@ -258,7 +278,8 @@ def _integer_ways(weight: Weight) -> list[_Way]:
     """The ways to encode the weight of an integer layer, the dense one first."""
     matrix, groups = weight.matrix, weight.groups
     if weight.role == "s8 depthwise":
-        return [_Way("rows+s8", matrix.size, partial(integers.encode, weight))]
+        stored = -(-len(matrix) // 4) * -(-matrix.shape[1] // 4) * 16
+        return [_Way("rows+s8", stored, partial(integers.encode, weight))]
     few = matrix.min() >= -8 and matrix.max() <= 7 and not weight.tied
     entries = panels.entries(matrix, groups)
     ways = [_Way(f"panels+{'s4' if few else 's8'}", entries, partial(integers.encode, weight))]

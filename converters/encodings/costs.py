@@ -7,6 +7,8 @@ one by one, which are packed or transformed before use. Both costs are measured 
 (linear in between) and windows: "1x1" is linear layers too, and depthwise ones; "3x3" those of stride 1,
 where a dense convolution takes Winograd's algorithm; "other" the rest.
 
+CSR of integers is expanded to dense s8: its entry_ns comes on top of the time of that.
+
 Weights of a net that no cache holds take at least the time to read them, byte_ns for each byte.
 """
 
@@ -62,6 +64,15 @@ class Costs:
         if weight.cold:
             entry_ns = max(entry_ns, cost.entry_bytes * self.byte_ns)
         return entry_ns, input_ns * weight.matrix.shape[1] * weight.groups
+
+
+def is_integer(kind: str) -> bool:
+    """Whether integer layers compute with it."""
+    return kind.split("+")[1] in ("s8", "s4", "s8book")
+
+
+def is_expanded(kind: str) -> bool:
+    return kind.startswith("csr") and is_integer(kind)
 
 
 @cache
