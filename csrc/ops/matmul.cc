@@ -109,7 +109,7 @@ const char* MatmulOp::kernel(const Kernels& k) const {
       default: return k.gemm_q8_few_name;
     }
   }
-  if (w_.product()) return dots_ == out->cols ? k.codeword_dot_f32_name : k.gemm_codewords_f32_name;
+  if (by_codewords()) return dots_ == out->cols ? k.codeword_dot_f32_name : k.gemm_codewords_f32_name;
   if (few_) return w_.halves ? k.gemm_f16_few_name : k.gemm_f32_few_name;
   return k.gemm_f32_name;
 }
@@ -142,7 +142,7 @@ void MatmulOp::run(const RunContext& ctx) {
     else if (csr) run_csr(ctx, part, range);
     else if (w_.packed && few_)
       w_.packed_bits < 4 ? run_ternary_few(ctx, part, range) : run_scaled_few(ctx, part, range);
-    else if (w_.product()) run_codewords(ctx, part, range);
+    else if (by_codewords()) run_codewords(ctx, part, range);
     else run_panels(ctx, part, range);
   });
 }
@@ -204,6 +204,7 @@ MatmulOp::XBlock MatmulOp::x_block() const {
 void MatmulOp::run_panels(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
   const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
+  if (w_.product()) widen_book(ctx, tile);
   const bool as_stored = w_.values || (few_ && w_.halves);  // the kernel reads the weights where they lie
   // Weights that are not decoded are best read from end to end, as long as X stays in L2 meanwhile.
   const XBlock x = x_block();

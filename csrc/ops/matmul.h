@@ -78,7 +78,8 @@ class MatmulOp : public Op {
       } else if (w.product()) {
         if (!w.book) book = bump->take<float>(w.book_size * w.codeword);
         symbols = bump->take<uint8_t>(w.cols / w.codeword * kPanel);
-        x = bump->take<float>(w.cols * few);
+        if (few) x = bump->take<float>(w.cols * few);
+        else values = bump->take<float>(kBlockK * kPanel);
       } else if (w.structure == Weights::kPairs) {
         const int64_t entries = std::max(largest_panel, std::min(blocks.entries, static_cast<int64_t>(w.entries)));
         const int64_t rows = std::min(kDecodedRows, w.rows);
@@ -159,6 +160,8 @@ class MatmulOp : public Op {
     const int64_t odd = cols % 16;
     return w_.product() && w_.codeword % 4 == 0 && odd <= kDotColumns ? odd : 0;
   }
+  // Of few columns no others may be written, so those that codeword_dot cannot do are multiplied with weights.
+  bool by_codewords() const { return w_.product() && (!few_ || dots_ > 0); }
   const float* widen_book(const RunContext& ctx, const Tile& tile) const;
   const uint8_t* codeword_index(const RunContext& ctx, int64_t chunk, int64_t first, int64_t n, uint8_t* symbols) const;
   const uint8_t* panel_index(const RunContext& ctx, int64_t panel, const Tile& tile) const;
