@@ -81,7 +81,7 @@ void MatmulOp::run_winograd(const RunContext& ctx) const {
 
 void MatmulOp::winograd_part(const RunContext& ctx, int part, const Range& range) const {
   Bump bump(ctx.thread_scratch(part));
-  const Tile tile(w_, largest_panel_, blocks_, 0, &bump);
+  const Tile tile(w_, largest_panel_, blocks_, dots_, &bump);
   const WinogradTile wino(*this, &bump);
   const int64_t channels = source_->channels, block_k = decoded_columns();
   const int64_t blocks = ceil_div(w_.cols, block_k);
