@@ -93,7 +93,7 @@ def compare(data: Digits, steps: int, path: Path) -> Result:
         torch.manual_seed(0)
         nets[binary] = lenet(binary)
         train(nets[binary], data, steps)
-    report = converters.convert(nets[True], data.test_x[:2], path, progress=False)
+    report = converters.convert(nets[True], data.test_x[:2], path, prefer="size", progress=False)
     with torch.no_grad(), pyruntime.load(path) as model:
         plain, bits = (nets[binary](data.test_x) for binary in (False, True))
         found = torch.from_numpy(model.infer(data.test_x.numpy()))
