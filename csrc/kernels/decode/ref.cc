@@ -32,30 +32,25 @@ void expand_csr_s8(const ExpandCsrS8Args& a) {
   }
 }
 
+// Entries of a book of f32 or of s8.
+template <class Args>
+void expand_index(const Args& a) {
+  const uint32_t mask = (1u << a.bits) - 1;
+  uint64_t bit = a.first * static_cast<uint64_t>(a.bits);
+  for (int64_t i = 0; i < a.n; ++i, bit += static_cast<uint64_t>(a.bits)) {
+    uint64_t window;
+    std::memcpy(&window, a.packed + bit / 8, 8);
+    a.out[i] = a.book[(window >> (bit % 8)) & mask];
+  }
+}
+
 }  // namespace
 
 void expand_cols_u8__ref(const ExpandColsArgs& a) { expand_cols<uint8_t>(a); }
 void expand_cols_u16__ref(const ExpandColsArgs& a) { expand_cols<uint16_t>(a); }
 
-void expand_index_f32__ref(const ExpandIndexArgs& a) {
-  const uint32_t mask = (1u << a.bits) - 1;
-  uint64_t bit = a.first * static_cast<uint64_t>(a.bits);
-  for (int64_t i = 0; i < a.n; ++i, bit += static_cast<uint64_t>(a.bits)) {
-    uint64_t window;
-    std::memcpy(&window, a.packed + bit / 8, 8);
-    a.out[i] = a.book[(window >> (bit % 8)) & mask];
-  }
-}
-
-void expand_index_s8__ref(const ExpandIndexS8Args& a) {
-  const uint32_t mask = (1u << a.bits) - 1;
-  uint64_t bit = a.first * static_cast<uint64_t>(a.bits);
-  for (int64_t i = 0; i < a.n; ++i, bit += static_cast<uint64_t>(a.bits)) {
-    uint64_t window;
-    std::memcpy(&window, a.packed + bit / 8, 8);
-    a.out[i] = a.book[(window >> (bit % 8)) & mask];
-  }
-}
+void expand_index_f32__ref(const ExpandIndexArgs& a) { expand_index(a); }
+void expand_index_s8__ref(const ExpandIndexS8Args& a) { expand_index(a); }
 
 void expand_csr_s8__ref(const ExpandCsrS8Args& a) {
   std::memset(a.out, 0, static_cast<size_t>(a.k * kPanel));
