@@ -195,54 +195,12 @@ inline void fill_weights(Guarded<uint16_t>& w, std::vector<float>* values) {
   }
 }
 
-// W: float, or uint16_t for f16 weights.
-template <class W>
-void test_gemm(pyrt::GemmFn fn, bool few) {
-  const auto run = [&](int rows, int k, int cols, const Finish& finish, bool specials, bool first, bool last) {
-    what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) +
-           (first ? " first" : "") + (last ? " last" : "");
-    Guarded<W> w(static_cast<size_t>(k * pyrt::kPanel));
-    std::vector<float> weights;
-    fill_weights(w, &weights);
-    Columns x(k, cols, specials);
-    Output y(rows, cols, writable_columns(few, cols), rng.below(20));
-    const Tail tail(finish, y);
-    std::vector<Sum> sums(static_cast<size_t>(rows * cols));
-    for (int r = 0; r < rows; ++r) {
-      for (int c = 0; c < cols; ++c) {
-        Sum& sum = sums[static_cast<size_t>(r * cols + c)];
-        if (!first) {
-          y.set(r, c, rng.real(-2, 2));
-          sum.add(y.at_double(r, c));
-        }
-        for (int i = 0; i < k; ++i) sum.add(weights[static_cast<size_t>(i * pyrt::kPanel + r)], x.x()[x.off()[i] + c]);
-      }
-    }
-    fn({w.data(), x.off(), k, x.x(), y.data(), y.stride(), rows, cols, first, last, tail.epilogue()});
-    for (int r = 0; r < rows; ++r) {
-      for (int c = 0; c < cols; ++c) {
-        const Sum& sum = sums[static_cast<size_t>(r * cols + c)];
-        if (last) tail.check(y, r, c, sum);
-        else Tail::check_act({}, r, c, sum, y.at(r, c));
-      }
-    }
-    y.check_gaps(last ? tail.epilogue().mask : nullptr);
-  };
-  sweep_layers(few, [&](int rows, int k, int cols, const Finish& finish, bool specials) {
-    // A product of one block, or any block of a longer one.
-    const int blocks = rng.below(8);
-    run(rows, k, cols, finish, specials, blocks != 1 && blocks != 2, blocks != 2 && blocks != 3);
-  });
-}
-
-// Codewords times columns, of a product of one block or of any block of a longer one: `run(w, n, x, product)`.
-template <class Run>
-void test_codewords(bool few, int rows, int n, int d, int cols, const Finish& finish, bool specials, bool first,
-                    bool last, const Run& run) {
-  what = "rows " + std::to_string(rows) + " n " + std::to_string(n) + " d " + std::to_string(d) + " cols " +
-         std::to_string(cols) + (first ? " first" : "") + (last ? " last" : "");
-  Codewords w(n, d, rng.between(1, 256));
-  const int k = n * d;
+// `weight(row, k)` of a panel times columns, in a product of one block or in any block of a longer one:
+// `run(x, product)`, where the product lacks its w.
+template <class Weight, class Run>
+void check_product(bool few, int rows, int k, int cols, const Finish& finish, bool specials, bool first, bool last,
+                   const Weight& weight, const Run& run) {
+  what += " cols " + std::to_string(cols) + (first ? " first" : "") + (last ? " last" : "");
   Columns x(k, cols, specials);
   Output y(rows, cols, writable_columns(few, cols), rng.below(20));
   const Tail tail(finish, y);
@@ -254,10 +212,10 @@ void test_codewords(bool few, int rows, int n, int d, int cols, const Finish& fi
         y.set(r, c, rng.real(-2, 2));
         sum.add(y.at_double(r, c));
       }
-      for (int i = 0; i < k; ++i) sum.add(w.weight(r, i), x.x()[x.off()[i] + c]);
+      for (int i = 0; i < k; ++i) sum.add(weight(r, i), x.x()[x.off()[i] + c]);
     }
   }
-  run(w, n, x, {nullptr, x.off(), k, x.x(), y.data(), y.stride(), rows, cols, first, last, tail.epilogue()});
+  run(x, {nullptr, x.off(), k, x.x(), y.data(), y.stride(), rows, cols, first, last, tail.epilogue()});
   for (int r = 0; r < rows; ++r) {
     for (int c = 0; c < cols; ++c) {
       const Sum& sum = sums[static_cast<size_t>(r * cols + c)];
@@ -266,6 +224,33 @@ void test_codewords(bool few, int rows, int n, int d, int cols, const Finish& fi
     }
   }
   y.check_gaps(last ? tail.epilogue().mask : nullptr);
+}
+
+// W: float, or uint16_t for f16 weights.
+template <class W>
+void test_gemm(pyrt::GemmFn fn, bool few) {
+  sweep_layers(few, [&](int rows, int k, int cols, const Finish& finish, bool specials) {
+    const int blocks = rng.below(8);
+    what = "rows " + std::to_string(rows) + " k " + std::to_string(k);
+    Guarded<W> w(static_cast<size_t>(k * pyrt::kPanel));
+    std::vector<float> weights;
+    fill_weights(w, &weights);
+    check_product(
+        few, rows, k, cols, finish, specials, blocks != 1 && blocks != 2, blocks != 2 && blocks != 3,
+        [&](int r, int i) { return weights[static_cast<size_t>(i * pyrt::kPanel + r)]; },
+        [&](Columns&, pyrt::GemmArgs product) { product.w = w.data(), fn(product); });
+  });
+}
+
+// The same of codewords: `run(w, n, x, product)`.
+template <class Run>
+void test_codewords(bool few, int rows, int n, int d, int cols, const Finish& finish, bool specials, bool first,
+                    bool last, const Run& run) {
+  what = "rows " + std::to_string(rows) + " n " + std::to_string(n) + " d " + std::to_string(d);
+  Codewords w(n, d, rng.between(1, 256));
+  check_product(
+      few, rows, n * d, cols, finish, specials, first, last, [&](int r, int i) { return w.weight(r, i); },
+      [&](Columns& x, const pyrt::GemmArgs& product) { run(w, n, x, product); });
 }
 
 inline void test_gemm_codewords(pyrt::GemmCodewordsFn fn) {
