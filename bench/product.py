@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.3, help="for each engine and number of tokens")
     arguments = parser.parse_args()
     with limit_threads(1):
-        Console().print(layers(arguments.block, arguments.seconds))
+        Console(width=None if sys.stdout.isatty() else 100).print(layers(arguments.block, arguments.seconds))
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ DEEP_CODEWORDS = 8
 BATCH = 64
 # Of each way to quantize, the kinds of noise to train with and their rates.
 NOISES = {
-    "product codebook": [("none", 0.0), ("proxy", 0.1), ("proxy", 0.4), ("product", 0.1), ("product", 0.4)],
-    "4 bits": [("none", 0.0), ("int4", 0.5), ("int4", 1.0)],
+    "product codebook": [("none", 0.0), ("proxy", 0.4), ("product", 0.4)],
+    "4 bits": [("none", 0.0), ("int4", 0.5)],
 }
 
 
@@ -201,7 +201,7 @@ def main() -> None:
     for row in rows:
         numbers = [f"{row[key]:.2f}" for key in ("dense", "compressed", "gain", "error")]
         table.add_row(str(row["name"]), *numbers, f"{row['better']} of {row['seeds']}")
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
 

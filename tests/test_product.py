@@ -210,6 +210,18 @@ def test_layers_equal_torch(form, tmp_path, monkeypatch):
                 )
 
 
+def test_auto_keeps_codewords(tmp_path):
+    """They take as long as plain f32, within what the cost table tells apart, and few of the bytes."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 128, 1), nn.Flatten(2), nn.Linear(196, 196)
+    )
+    product_quantize(module, {"0": 9, "1": 8, "3": 4}, progress=False)
+    report = converters.convert(module, torch.randn(1, 64, 14, 14), tmp_path / "m.pyrt", progress=False)
+    found = {tensor.name: tensor.encoding for tensor in report.layers}
+    assert all("+pq" in found[f"{name}.weight"] for name in (0, 1, 3)), found
+
+
 def test_books_of_codewords_are_stored_on_their_grid():
     random = np.random.default_rng(0)
     index = random.integers(0, 50, (64, 10))
