@@ -32,7 +32,7 @@ int main() {
     test_qgemm(pyrt::qgemm_vnni<V, 4, 8>, false);
     test_qgemm(pyrt::qgemm_few_vnni<V, pyrt::Dot<V>>, true);
     test_qgemm(pyrt::qgemm_few_vnni<V, pyrt::DotNibbles<V>>, true, true);
-    test_qdepthwise(pyrt::qdepthwise_vnni<V>);
+    test_qdepthwise(pyrt::qdepthwise<V, pyrt::Dot<V>>);
   }
   if (failures > 0) std::printf("%d failures\n", failures);
   return failures > 0;

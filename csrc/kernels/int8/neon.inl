@@ -6,9 +6,6 @@
 #include "kernels/int8/qgemm.inl"
 
 namespace pyrt {
-
-void qdepthwise_u8__ref(const QDepthwiseArgs& a);
-
 namespace {
 
 using V = Int8Neon;
@@ -117,7 +114,6 @@ class PanelShift {
 
 template <class Dot>
 void qdepthwise_neon(const QDepthwiseArgs& a) {
-  if (a.cols <= kFewColumns) return qdepthwise_u8__ref(a);
   int32_t shift[4] = {};
   std::copy(a.epilogue.shift, a.epilogue.shift + a.channels, shift);
   auto zeros = Dot::start(V::iset1(0));

@@ -9,7 +9,7 @@ namespace {
 
 template <class V, class Dot>
 inline void qdepthwise_vector(const QDepthwiseArgs& a, const typename V::ireg shift, const typename V::reg scale,
-                              const typename V::reg bias, const BytePacker<V>& packer, int c0) {
+                              const typename V::reg bias, const BytePacker<V>& packer, int c0, int live) {
   auto acc0 = Dot::start(shift), acc1 = acc0, acc2 = acc0, acc3 = acc0;  // lane l of acc i: column 4*l + i
   const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
   for (int t = 0; t < a.taps; t += 4) {
@@ -35,7 +35,9 @@ inline void qdepthwise_vector(const QDepthwiseArgs& a, const typename V::ireg sh
     s2 = add_residual<V, 2>(e, r, s2);
     s3 = add_residual<V, 3>(e, r, s3);
   }
-  V::istore(a.y + at, packer.gaps(e.mask, c0, packer.pack(s0, s1, s2, s3)));
+  const auto y = packer.gaps(e.mask, c0, packer.pack(s0, s1, s2, s3));
+  if (live < V::width) V::istore_first(a.y + at, y, live);
+  else V::istore(a.y + at, y);
 }
 
 template <class V, class Dot>
@@ -48,7 +50,10 @@ inline void qdepthwise(const QDepthwiseArgs& a) {
   const auto shifts = V::repeat(shift);
   const auto scales = V::as_f32(V::repeat(scale)), biases = V::as_f32(V::repeat(bias));
   const BytePacker<V> packer(a.epilogue.zero, a.epilogue.low, a.epilogue.high);
-  for (int c0 = 0; c0 < a.cols; c0 += V::width) qdepthwise_vector<V, Dot>(a, shifts, scales, biases, packer, c0);
+  const bool exactly = a.cols <= kFewColumns;
+  for (int c0 = 0; c0 < a.cols; c0 += V::width) {
+    qdepthwise_vector<V, Dot>(a, shifts, scales, biases, packer, c0, exactly ? a.cols - c0 : V::width);
+  }
 }
 
 }  // namespace

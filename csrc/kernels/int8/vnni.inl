@@ -5,9 +5,6 @@
 #include "kernels/int8/qgemm.inl"
 
 namespace pyrt {
-
-void qdepthwise_u8__ref(const QDepthwiseArgs& a);
-
 namespace {
 
 template <class V>
@@ -87,12 +84,6 @@ void qgemm_few_vnni(const QGemmArgs& a) {
       default: return;
     }
   }
-}
-
-template <class V>
-void qdepthwise_vnni(const QDepthwiseArgs& a) {
-  if (a.cols <= kFewColumns) qdepthwise_u8__ref(a);
-  else qdepthwise<V, Dot<V>>(a);
 }
 
 }  // namespace

@@ -10,9 +10,6 @@
 #include "kernels/int8/qpointwise.inl"
 
 namespace pyrt {
-
-void qdepthwise_u8__ref(const QDepthwiseArgs& a);
-
 namespace {
 
 using V = Int8Avx2;
@@ -183,8 +180,7 @@ void qgemm_u8_few_16x2__avx2(const QGemmArgs& a) {
 void qgemm_u8s4_few_16x2__avx2(const QGemmArgs& a) { qgemm_few<DotNibbles>(a); }
 void unpack_s4_64__avx2(const UnpackArgs& a) { unpack_nibbles<V>(a); }
 void qdepthwise_u8_4x8__avx2(const QDepthwiseArgs& a) {
-  if (a.cols <= kFewColumns) qdepthwise_u8__ref(a);
-  else if (a.fits) qdepthwise<V, DotOne>(a);
+  if (a.fits) qdepthwise<V, DotOne>(a);
   else qdepthwise<V, DotWide>(a);
 }
 void quantize_u8_4x8__avx2(const QuantizeArgs& a) { quantize<V>(a); }

@@ -23,7 +23,7 @@ struct V : Int8Avx512 {
 void qgemm_u8_8x48__avx512vnni(const QGemmArgs& a) { qgemm_vnni<V, 8, 16>(a); }
 void qgemm_u8_few_16x8__avx512vnni(const QGemmArgs& a) { qgemm_few_vnni<V, Dot<V>>(a); }
 void qgemm_u8s4_few_16x8__avx512vnni(const QGemmArgs& a) { qgemm_few_vnni<V, DotNibbles<V>>(a); }
-void qdepthwise_u8_4x16__avx512vnni(const QDepthwiseArgs& a) { qdepthwise_vnni<V>(a); }
+void qdepthwise_u8_4x16__avx512vnni(const QDepthwiseArgs& a) { qdepthwise<V, Dot<V>>(a); }
 
 }  // namespace pyrt
 

@@ -23,7 +23,7 @@ struct V : Int8Avx2 {
 void qgemm_u8_4x24__avxvnni(const QGemmArgs& a) { qgemm_vnni<V, 4, 8>(a); }
 void qgemm_u8_few_16x4__avxvnni(const QGemmArgs& a) { qgemm_few_vnni<V, Dot<V>>(a); }
 void qgemm_u8s4_few_16x4__avxvnni(const QGemmArgs& a) { qgemm_few_vnni<V, DotNibbles<V>>(a); }
-void qdepthwise_u8_4x8__avxvnni(const QDepthwiseArgs& a) { qdepthwise_vnni<V>(a); }
+void qdepthwise_u8_4x8__avxvnni(const QDepthwiseArgs& a) { qdepthwise<V, Dot<V>>(a); }
 
 }  // namespace pyrt
 
