@@ -173,6 +173,18 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], set[str]]] = {
         IMAGE,
         {"qmean", "reshape", "qlinear"},
     ),
+    "mean_of_large": (
+        lambda: chain(
+            Fake(1e-4, 20),
+            nn.AdaptiveAvgPool2d(1),
+            Fake(1e-4),
+            nn.Flatten(),
+            on_grid(nn.Linear(5, 4)),
+            Fake(),
+        ),
+        (1, 5, 31, 37),
+        {"qmean", "reshape", "qlinear"},
+    ),
     "mean_of_axes": (
         lambda: Net(
             lambda x, f, g, fc: fc(g(f(x).mean((2, 3)))), Fake(), Fake(0.01, 90), on_grid(nn.Linear(8, 5))

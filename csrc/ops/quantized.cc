@@ -1,4 +1,6 @@
 // quantize, dequantize, qadd, qmean, qtable: between f32 and u8, and on u8 (docs/format.md, section 4).
+#include <cstring>
+
 #include "kernels/int8/finish.h"
 #include "ops/op.h"
 
@@ -94,6 +96,36 @@ class QAddOp : public Op {
   int low_, high_;
 };
 
+// Sums of the four bytes of columns. Two columns are a word of 64 bits, whose even and odd bytes are added in 16 bits.
+struct ByteSums {
+  void add(const uint8_t* x, int64_t width) {
+    for (; width > 0; width -= 2, x += 8) {
+      if (++added_ > kMost) widen();
+      uint64_t two = 0;
+      if (width > 1) std::memcpy(&two, x, 8);
+      else std::memcpy(&two, x, 4);
+      even_ += two & kEven;
+      odd_ += two >> 8 & kEven;
+    }
+  }
+  void widen() {
+    for (int i = 0; i < 4; ++i) {
+      of[i % 2 * 2] += static_cast<int32_t>(even_ >> (16 * i) & 0xffff);
+      of[i % 2 * 2 + 1] += static_cast<int32_t>(odd_ >> (16 * i) & 0xffff);
+    }
+    even_ = odd_ = 0;
+    added_ = 1;
+  }
+
+  int32_t of[4] = {};
+
+ private:
+  static constexpr uint64_t kEven = 0x00ff00ff00ff00ff;
+  static constexpr int kMost = 65535 / 255;
+  uint64_t even_ = 0, odd_ = 0;
+  int added_ = 0;
+};
+
 // The mean of every channel of an image.
 class QMeanOp : public Op {
  public:
@@ -116,11 +148,12 @@ class QMeanOp : public Op {
       for (int64_t p = begin; p < end; ++p) {
         if (out->mask) out->clear(p, p + 1);
         for (int64_t n = 0; n < x.images; ++n) {
-          int32_t sums[4] = {};
-          for (int64_t h = 0; h < x.height; ++h) add_row(x.bytes(p, n, h), x.width, sums);
+          ByteSums sums;
+          for (int64_t h = 0; h < x.height; ++h) sums.add(x.bytes(p, n, h), x.width);
+          sums.widen();
           const auto count = static_cast<int32_t>(x.height * x.width);
           for (int i = 0; i < 4; ++i) {
-            const float mean = static_cast<float>(sums[i] - count * x.zero) / static_cast<float>(count);
+            const float mean = static_cast<float>(sums.of[i] - count * x.zero) / static_cast<float>(count);
             out->bytes(p, n, 0)[i] = round_and_clamp(mean * scale_, out->zero, low_, high_);
           }
         }
@@ -129,12 +162,6 @@ class QMeanOp : public Op {
   }
 
  private:
-  // In plain variables, which stay in registers; an array would be stored for every column.
-  static void add_row(const uint8_t* x, int64_t width, int32_t* sums) {
-    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    for (int64_t w = 0; w < width; ++w) s0 += x[4 * w], s1 += x[4 * w + 1], s2 += x[4 * w + 2], s3 += x[4 * w + 3];
-    sums[0] += s0, sums[1] += s1, sums[2] += s2, sums[3] += s3;
-  }
   float scale_;
   int low_, high_;
 };

@@ -14,7 +14,9 @@ namespace {
 inline uint8_t round_and_clamp(float s, int zero, int low, int high) {
   const float least = static_cast<float>(low - zero), most = static_cast<float>(high - zero);
   if (!(s > least)) return static_cast<uint8_t>(low);
-  return static_cast<uint8_t>(static_cast<int>(std::nearbyint(std::min(s, most))) + zero);
+  // At 1.5 * 2^23 floats are whole numbers; std::nearbyint is a call on processors without SSE4.1.
+  constexpr float kWhole = 0x1.8p23f;
+  return static_cast<uint8_t>(static_cast<int>(std::min(s, most) + kWhole - kWhole) + zero);
 }
 
 // Row r before it is rounded; sums are modulo 2^32.
