@@ -39,8 +39,8 @@ def test_resnet20_logits(data_dir: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_resnet20_accuracy_in_integers(data_dir: Path, tmp_path: Path) -> None:
-    """Of the same 2,000 images, by the converted files: int8 within half a point of fp32; 4-bit weights within 1.5
-    after two epochs of distillation on the calibration images. Prints the figures (`pytest -m slow -s`)."""
+    """Of the same 2,000 images, by the converted files: int8 within half a point of fp32; 4-bit weights
+    within 1.5 after two epochs of distillation on the calibration images. -s shows the figures."""
     folder = data_dir / "cifar10"
     module = ResNetCifar().eval()
     module.load_state_dict(load_file(folder / "resnet20_cifar10.safetensors"), strict=False)
