@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import runpy
 import struct
 import subprocess
 import zlib
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import bases
+from hostile.make import CASES, COMMITTED
 from pyrt_edit import NO_ACT, SECTIONS, Entry, Pyrt, one_op, seal, section
 
 import pyruntime
@@ -20,8 +21,6 @@ from pyruntime import _core
 
 TESTS = Path(__file__).parent
 GOLDEN = {path.stem: path.read_bytes() for path in sorted((TESTS / "golden").glob("*.pyrt"))}
-MAKE = runpy.run_path(str(TESTS / "hostile" / "make.py"))
-CASES: dict[str, tuple[bytes, str]] = MAKE["CASES"]
 
 
 def refusal(data: bytes) -> str:
@@ -73,7 +72,7 @@ def test_broken_rules_under_sanitizers(cpp_build_sanitized: Path, tmp_path: Path
 
 def test_the_files_before_they_are_broken_are_good() -> None:
     for base in ("sparse", "dense", "raw_csr", "blocks", "integer"):
-        model = _core.load_bytes(MAKE[base]().build())
+        model = _core.load_bytes(getattr(bases, base)().build())
         (shape,) = pyruntime.Model(model).input_shapes()
         (y,) = model.infer([np.ones(shape, np.float32)])
         assert np.isfinite(y).all()
@@ -82,7 +81,7 @@ def test_the_files_before_they_are_broken_are_good() -> None:
 def test_committed_files(cpp_build_sanitized: Path) -> None:
     """They are what make.py makes; a reader of another language may be tested with them."""
     paths = sorted((TESTS / "hostile").glob("*.pyrt"))
-    assert {path.stem for path in paths} == set(MAKE["COMMITTED"])
+    assert {path.stem for path in paths} == set(COMMITTED)
     for path in paths:
         assert path.read_bytes() == CASES[path.stem][0]
         with pytest.raises(pyruntime.Error, match=CASES[path.stem][1]) as raised:
@@ -263,13 +262,13 @@ def test_good_files_under_sanitizers(isa: str, cpp_build_sanitized: Path) -> Non
 @pytest.mark.parametrize("name", [*GOLDEN, *("sparse", "dense", "raw_csr", "blocks")])
 def test_many_mutations(name: str, cpp_build_sanitized: Path, tmp_path: Path) -> None:
     path = tmp_path / f"{name}.pyrt"
-    path.write_bytes(GOLDEN[name] if name in GOLDEN else MAKE[name]().build())
+    path.write_bytes(GOLDEN[name] if name in GOLDEN else getattr(bases, name)().build())
     run_sanitized(cpp_build_sanitized, "--mutate", "200000", "1000000", path)
 
 
 @pytest.mark.parametrize("size", [1, 9])
 def test_symbol_out_of_range(size: int) -> None:
-    model = _core.load_bytes(MAKE["sparse"]().build())
+    model = _core.load_bytes(bases.sparse().build())
     with pytest.raises(
         pyruntime.Error, match=r"input 'x': expected shape \(batch, 9\).* batch must be 2 to 8"
     ):
