@@ -1,7 +1,4 @@
-"""The integer ops of docs/format.md, section 4, in numpy: sums in int64, the rest in f32 as the page says.
-
-Part of the independent reader (pyrt_reader.py): shares no code with converters/ or csrc/.
-"""
+"""The integer ops of docs/format.md, section 4, in numpy: sums in int64, the rest in f32 as the page says."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
+
+from pyrt_reader.model import Op, Tensor, Value
 
 f32 = np.float32
 
@@ -44,7 +43,7 @@ def scaled(
     return fma(total.astype(f32), factors, added)
 
 
-def product(op: Any, x: np.ndarray, x_zero: int, weight: np.ndarray, groups: int) -> np.ndarray:
+def product(op: Op, x: np.ndarray, x_zero: int, weight: np.ndarray, groups: int) -> np.ndarray:
     """int64 sums of qlinear or qconv2d. weight: int8 [M, K], columns (c/4, tap, c%4), or (tap) of a
     depthwise one.
     """
@@ -65,7 +64,7 @@ def product(op: Any, x: np.ndarray, x_zero: int, weight: np.ndarray, groups: int
     return F.conv2d(planes, kernel, None, (sh, sw), 0, (dh, dw), groups).numpy().astype(np.int64)
 
 
-def dynamic(x: np.ndarray, tensors: list[Any]) -> np.ndarray:
+def dynamic(x: np.ndarray, tensors: list[Tensor]) -> np.ndarray:
     """qlinear_dynamic before its activation: f32 [..., M] of f32 [..., K]."""
     weight, shift, multiplier, bias = (t.dense for t in tensors)
     x = x.astype(f32)
@@ -79,7 +78,7 @@ def dynamic(x: np.ndarray, tensors: list[Any]) -> np.ndarray:
     return fma(total.astype(f32) * multiplier.ravel(), factors, np.broadcast_to(bias.ravel(), sums.shape))
 
 
-def run(op: Any, x: list[np.ndarray], tensors: list[Any], values: list[Any], out: Any) -> np.ndarray:
+def run(op: Op, x: list[np.ndarray], tensors: list[Tensor], values: list[Value], out: Value) -> np.ndarray:
     """The output of an op that takes or gives u8. values, out: with `u8`, `scale` and `zero`."""
     if op.kind == "quantize":
         low, high = op.ints()

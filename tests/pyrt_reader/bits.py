@@ -1,16 +1,13 @@
-"""The ops of docs/format.md, section 5, in numpy: values of bits are int8 of +1 and -1, sums are int64.
-
-Part of the independent reader (pyrt_reader.py): shares no code with converters/ or csrc/.
-"""
+"""The ops of docs/format.md, section 5, in numpy: values of bits are int8 of +1 and -1, sums are int64."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from pyrt_integers import fma
 from torch.nn import functional as F
+
+from pyrt_reader.integers import fma
+from pyrt_reader.model import Op, Tensor
 
 f32 = np.float32
 
@@ -24,7 +21,7 @@ def decode(data: np.ndarray, rows: int, cols: int, groups: int) -> np.ndarray:
     return np.asarray(2 * dense - 1, np.int8)
 
 
-def sums(op: Any, x: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
+def sums(op: Op, x: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
     """int64 sums of blinear or bconv2d. weight: columns (c/32, tap, c%32) with channels filled up to 32s."""
     if op.kind == "blinear":
         return np.asarray(x.astype(np.int64) @ weight[:, : x.shape[-1]].astype(np.int64).T)
@@ -37,7 +34,7 @@ def sums(op: Any, x: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
     return np.asarray(F.conv2d(planes, kernel, None, (sh, sw), 0, (dh, dw), groups).numpy().astype(np.int64))
 
 
-def run(op: Any, x: list[np.ndarray], tensors: list[Any], to_bits: bool, axis: int) -> np.ndarray:
+def run(op: Op, x: list[np.ndarray], tensors: list[Tensor], to_bits: bool, axis: int) -> np.ndarray:
     """The output of an op that takes or gives bits, without its activation."""
     if op.kind == "binarize":
         shape = [-1 if d == axis else 1 for d in range(x[0].ndim)]
