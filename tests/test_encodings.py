@@ -1,5 +1,6 @@
 """Linear and conv in every encoding, on every instruction set of this machine, against torch in float64."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,6 +198,33 @@ def test_rows_of_an_image_as_lines_of_a_tile(
             np.testing.assert_allclose(results[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
             for y in results[1:]:
                 np.testing.assert_array_equal(y, results[0])
+
+
+@pytest.mark.parametrize("weight", ["sparse", "sparse_codebook5"])
+@pytest.mark.parametrize("size", [(3, 4), (4, 6)])
+def test_products_of_one_tile_read_deltas(
+    weight: str, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """9 to 32 columns, the gaps of a later 3x3 convolution between them, or many images."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(40, 64, 1), nn.ReLU(), nn.Conv2d(64, 48, 3, padding=1), nn.GELU()).eval()
+    alone = nn.Sequential(nn.Conv2d(40, 64, 1), nn.GELU()).eval()
+    with torch.no_grad():
+        for layer in (module[0], alone[0]):
+            WEIGHTS[weight].apply(layer.weight)
+    found = set()
+    for net, name in ((module, "gaps"), (alone, "alone")):
+        path = tmp_path / f"{name}.pyrt"
+        inputs = [(torch.randn(batch, 40, *size),) for batch in (1, 2, 3)]
+        converters.convert(net, inputs[1], path, prefer="size", progress=False)
+        for x, isa in itertools.product(inputs, ISAS):
+            monkeypatch.setenv("PYRUNTIME_ISA", isa)
+            with pyruntime.load(path, threads=2) as model:
+                found |= {layer.kernel for layer in model.profile(x[0].numpy()).layers}
+                expected = reference(net, x)[0]
+                y = infer(model, x)[0]
+            np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=isa)
+    assert {f"csr_deltas_f32_1x32__{isa}" for isa in {"avx2", "avx512"} & set(ISAS)} <= found
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)

@@ -164,6 +164,22 @@ struct CsrDotArgs {
 };
 using CsrDotFn = void (*)(const CsrDotArgs&);
 
+// The same for 9..kDeltaColumns columns of X, whose rows are x_stride floats apart, on cache lines.
+constexpr int kDeltaColumns = 32;
+struct CsrDeltasArgs {
+  const uint8_t* deltas;   // [nnz]
+  const float* val;        // [nnz]
+  const uint32_t* counts;  // [rows]
+  int rows;
+  const float* x;
+  ptrdiff_t x_stride;
+  float* y;
+  ptrdiff_t y_stride;
+  int cols;  // y may be written up to the next multiple of 16 columns
+  Epilogue epilogue;
+};
+using CsrDeltasFn = void (*)(const CsrDeltasArgs&);
+
 // y[rows][cols] = W x for a panel of 16 rows of which two of every four columns are stored, and 1..8 columns. x is
 // [cols][4 * fours], each column contiguous.
 struct PairsArgs {

@@ -36,6 +36,11 @@ void MatmulOp::run_csr_few(const RunContext& ctx, int part, const Range& range) 
           {in, values, tile.counts, rows, group_x(panel), out->row(row), out->plane, epilogue(row, 0)});
       continue;
     }
+    if (by_deltas()) {
+      ctx.kernels->csr_deltas_f32({in, values, tile.counts, rows, group_x(panel), source_->plane, out->row(row),
+                                   out->plane, static_cast<int>(out->cols), epilogue(row, 0)});
+      continue;
+    }
     expand_cols(ctx)(
         {in, tile.counts, rows, linear_ ? nullptr : offsets_.data(), static_cast<int32_t>(source_->plane), tile.off});
     const CsrFewFn few = block > 1 ? ctx.kernels->bcsr_f32_few : ctx.kernels->csr_f32_few;

@@ -99,6 +99,7 @@ const char* MatmulOp::kernel(const Kernels& k) const {
   if (w_.structure == Weights::kPairs && few_) return k.pairs_f32_few_name;
   if (w_.blocks()) return few_ ? k.bcsr_f32_few_name : k.bcsr_f32_name;
   if (dot()) return k.csr_f32_dot_name;
+  if (by_deltas()) return k.csr_deltas_f32_name;
   if (blocks_.rows) return k.csr_lines_f32_name;
   if (as_csr()) return few_ ? k.csr_f32_few_name : k.csr_f32_name;
   if (few_ && w_.packed) {
@@ -138,7 +139,7 @@ void MatmulOp::run(const RunContext& ctx) {
     if (range.panel >= range.panel_end || range.col >= range.col_end) return;
     if (out->mask && (by_rows || part == parts - 1)) clear_margins(range);
     if (w_.structure == Weights::kPairs && few_) run_pairs_few(ctx, part, range);
-    else if (csr && few_) run_csr_few(ctx, part, range);
+    else if (csr && (few_ || by_deltas())) run_csr_few(ctx, part, range);
     else if (csr) run_csr(ctx, part, range);
     else if (w_.packed && few_)
       w_.packed_bits < 4 ? run_ternary_few(ctx, part, range) : run_scaled_few(ctx, part, range);

@@ -208,6 +208,12 @@ class MatmulOp : public Op {
     return w_.structure == Weights::kCsr && linear_ && out->cols == 1 && source_->plane == 1 && w_.delta_bits == 8;
   }
 
+  // All columns are one tile: the sparse product uses each delta once, and needs no offsets either.
+  bool by_deltas() const {
+    return w_.structure == Weights::kCsr && linear_ && !few_ && out->cols <= kDeltaColumns && blocks_.count == 1 &&
+           w_.delta_bits == 8;
+  }
+
   // Multiplied as CSR, if its columns are many.
   bool as_csr() const { return w_.sparse() || w_.structure == Weights::kPairs; }
 

@@ -52,6 +52,7 @@ const Family kFamilies[] = {
     {"expand_pairs_f32", [](void (*k)()) { test_expand_pairs(cast<pyrt::ExpandPairsFn>(k)); }},
     {"split_rows", [](void (*k)()) { test_split_rows(cast<pyrt::SplitRowsFn>(k)); }},
     {"pack_rows_f32", [](void (*k)()) { test_pack_rows(cast<pyrt::PackRowsFn>(k)); }},
+    {"csr_deltas_f32", [](void (*k)()) { test_csr_deltas(cast<pyrt::CsrDeltasFn>(k)); }},
     {"csr_f32_dot", [](void (*k)()) { test_csr_dot(cast<pyrt::CsrDotFn>(k)); }},
     {"depthwise_f32", [](void (*k)()) { test_depthwise(cast<pyrt::DepthwiseFn>(k)); }},
     {"copy_rows_f32", [](void (*k)()) { test_copy_rows(cast<pyrt::CopyRowsFn>(k)); }},

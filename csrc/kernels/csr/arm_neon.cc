@@ -3,6 +3,7 @@
 #include "kernels/simd/neon.h"
 // The templates use the vector type above.
 #include "kernels/csr/csr.inl"
+#include "kernels/csr/deltas.inl"
 #include "kernels/decode/prefix_neon.h"
 
 // GCC would schedule the loads of an unrolled step before its sums, and spill them.
@@ -25,6 +26,11 @@ Neon::reg load4(const float* x, uint64_t at) {
 }  // namespace
 
 void csr_f32_1x32__neon(const CsrArgs& a) { csr<Neon, 8>(a); }
+void csr_deltas_f32_1x32__neon(const CsrDeltasArgs& a) {
+  if (a.cols > 16) csr_deltas_tile<Neon, 8, 1, 0>(a);
+  else if (a.x_stride == 16) csr_deltas_tile<Neon, 4, 2, 16>(a);
+  else csr_deltas_tile<Neon, 4, 2, 0>(a);
+}
 void csr_f32_few_1x8__neon(const CsrFewArgs& a) {
   if (a.cols > 4) csr_few<Neon, 2>(a);
   else csr_few<Neon, 1>(a);

@@ -10,6 +10,7 @@ namespace {
 template <class V, bool lines>
 class Place {
  public:
+  Place() : Place(CsrArgs{}) {}
   explicit Place(const CsrArgs& a) : distance_(a.y_line), columns_(a.line_cols) {}
   __attribute__((always_inline)) ptrdiff_t operator()(int v) const {
     return lines ? v * V::width / 16 * distance_ + v * V::width % 16 : v * V::width;

@@ -128,4 +128,22 @@ void csr_f32_dot__ref(const CsrDotArgs& a) {
   }
 }
 
+void csr_deltas_f32__ref(const CsrDeltasArgs& a) {
+  const uint8_t* deltas = a.deltas;
+  const float* val = a.val;
+  for (int r = 0; r < a.rows; ++r) {
+    for (int c = 0; c < a.cols; ++c) {
+      double sum = 0;
+      ptrdiff_t row = -1;
+      for (uint32_t i = 0; i < a.counts[r]; ++i) {
+        row += 1 + deltas[i];
+        sum += static_cast<double>(val[i]) * static_cast<double>(a.x[row * a.x_stride + c]);
+      }
+      a.y[r * a.y_stride + c] = ref_finish(a.epilogue, sum, r, c, a.y_stride);
+    }
+    deltas += a.counts[r];
+    val += a.counts[r];
+  }
+}
+
 }  // namespace pyrt

@@ -7,6 +7,7 @@
 #include "kernels/simd/sse.h"
 // The templates use the vector type above.
 #include "kernels/csr/csr.inl"
+#include "kernels/csr/deltas.inl"
 #include "kernels/csr/finish_rows.inl"
 #include "kernels/csr/pairs.inl"
 
@@ -31,6 +32,11 @@ float sum_diagonal(const __m256* sums) {
 }  // namespace
 
 void csr_f32_1x32__avx2(const CsrArgs& a) { csr<Avx2, 4>(a); }
+void csr_deltas_f32_1x32__avx2(const CsrDeltasArgs& a) {
+  if (a.cols > 16) csr_deltas_tile<Avx2, 4, 2, 0>(a);
+  else if (a.x_stride == 16) csr_deltas_tile<Avx2, 2, 4, 16>(a);
+  else csr_deltas_tile<Avx2, 2, 4, 0>(a);
+}
 void bcsr_f32_4x16__avx2(const CsrArgs& args) {
   for_tiles<Avx2, 2>(args, [](const CsrArgs& a, int vectors) {
     if (vectors == 2) bcsr_tile<Avx2, 2>(a);

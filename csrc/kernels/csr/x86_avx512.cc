@@ -8,6 +8,7 @@
 #include "kernels/simd/sse.h"
 // The templates use the vector type above.
 #include "kernels/csr/csr.inl"
+#include "kernels/csr/deltas.inl"
 #include "kernels/csr/pairs.inl"
 
 namespace pyrt {
@@ -22,6 +23,12 @@ void csr_lines_f32_1x96__avx512(const CsrArgs& a) {
     case 5: return csr_tile<Avx512, 5, 2, true>(a);
     default: return csr_tile<Avx512, 6, 2, true>(a);
   }
+}
+// One line of X by halves: to spread a weight over eight lanes takes half as long, and that is what limits it.
+void csr_deltas_f32_1x32__avx512(const CsrDeltasArgs& a) {
+  if (a.cols > 16) csr_deltas_tile<Avx512, 2, 4, 0>(a);
+  else if (a.x_stride == 16) csr_deltas_tile<Avx2, 2, 4, 16>(a);
+  else csr_deltas_tile<Avx512, 1, 4, 0>(a);
 }
 void bcsr_f32_4x96__avx512(const CsrArgs& args) {
   for_tiles<Avx512, 6>(args, [](const CsrArgs& a, int vectors) {
