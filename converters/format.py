@@ -6,11 +6,11 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from converters.encodings.stream import Encoded, Values
+from converters.encodings.stream import Coding, Encoded, StreamKind, Structure, Values
 from converters.errors import ConvertError
 from converters.graph import Activation, Graph, Op, Value, Weight
 
@@ -18,36 +18,14 @@ MAGIC = b"\x89PYRT\r\n\x1a"
 MAJOR, MINOR = 1, 2
 ALIGN = 64
 SECTIONS = {"STRINGS": 1, "SYMBOLS": 2, "VALUES": 3, "WORDS": 4, "OPS": 5, "TENSORS": 6, "STREAMS": 7}
-STRUCTURES = {"rows": 1, "panels": 2, "csr": 3, "bcsr": 4, "b8csr": 5, "b16csr": 6, "2:4": 7}
+STRUCTURES = {name: code for code, name in enumerate(get_args(Structure), start=1)}
 VALUE_KINDS = {name: code for code, name in enumerate(get_args(Values), start=1)}
-STREAM_KINDS = {
-    "VALUES": 1,
-    "BOOK": 2,
-    "INDEX": 3,
-    "ROWS": 4,
-    "COLS": 5,
-    "SCALES": 6,
-    "ORDER": 7,
-    "PLACES": 8,
-}
-CODINGS = {"raw": 0, "huffman": 1}
+STREAM_KINDS = {name: code for code, name in enumerate(get_args(StreamKind), start=1)}
+CODINGS = {name: code for code, name in enumerate(get_args(Coding))}
 ROLE_INTERNAL, ROLE_INPUT, ROLE_OUTPUT = 0, 1, 2
 DTYPES = {"f32": 1, "u8": 2, "i32": 3, "i64": 4, "bits": 5}
-LAST_OPS = 17, 25  # op numbers of 1.0 and of 1.1
-SINCE_1_2 = {
-    "bits",
-    "q8",
-    "q4",
-    "product",
-    "binary",
-    "ternary",
-    "i16",
-    "s8book",
-    "b8csr",
-    "b16csr",
-    "2:4",
-    "ORDER",
-}
+# The last codes of 1.0 and of 1.1.
+LAST_OPS, LAST_STRUCTURES, LAST_VALUES, LAST_STREAM_KINDS = (17, 25), (3, 4), (3, 6), (6, 6)
 ACTIVATIONS = {
     name: code
     for code, name in enumerate(
@@ -223,26 +201,25 @@ def _serialize(graph: Graph, encoded_of: Mapping[Weight, Encoded]) -> bytearray:
         _append(file, offsets[name], content)
     for stream, at in zip(streams, stream_offsets, strict=True):
         _append(file, at, stream.data)
-    # The oldest version that has all of it, so that older runtimes read what they can.
-    last_op = max(OPS[op.kind][0] for op in graph.ops)
-    minor = sum(last_op > last for last in LAST_OPS)
-    if any(tensor.structure == "bcsr" for tensor in tensors):
-        minor = max(minor, 1)
-    comparisons = [
-        op for op in graph.ops if op.kind in ("binary", "scalar") and op.attrs["fn"] in range(5, 11)
-    ]
-    if comparisons or any(_from_the_end(op) for op in graph.ops):
-        minor = MINOR
-    if any(value.dtype != "f32" for value in graph.inputs):
-        minor = MINOR
-    used = {t.values for t in tensors} | {t.structure for t in tensors} | {s.kind for s in streams}
-    if used & SINCE_1_2 or any((t.structure, t.values) == ("csr", "s8") for t in tensors):
-        minor = MINOR
-    header = struct.pack(
-        "<8sHHIQI32x", MAGIC, MAJOR, minor, zlib.crc32(section_table), len(file), len(sections)
-    )
+    version = MAJOR, _minor(graph, tensors)
+    header = struct.pack("<8sHHIQI32x", MAGIC, *version, zlib.crc32(section_table), len(file), len(sections))
     file[:ALIGN] = header + struct.pack("<I", zlib.crc32(header))
     return file
+
+
+def _minor(graph: Graph, tensors: Sequence[Encoded]) -> int:
+    """The oldest version that has all of it, so that older runtimes read what they can."""
+    codes = [(OPS[op.kind][0], LAST_OPS) for op in graph.ops]
+    codes += [(STRUCTURES[t.structure], LAST_STRUCTURES) for t in tensors]
+    codes += [(VALUE_KINDS[t.values], LAST_VALUES) for t in tensors]
+    codes += [(STREAM_KINDS[s.kind], LAST_STREAM_KINDS) for t in tensors for s in t.streams]
+    newer = (
+        any(op.kind in ("binary", "scalar") and op.attrs["fn"] in range(5, 11) for op in graph.ops)
+        or any(_from_the_end(op) for op in graph.ops)
+        or any(value.dtype != "f32" for value in graph.inputs)
+        or any((t.structure, t.values) == ("csr", "s8") for t in tensors)
+    )
+    return MINOR if newer else max(sum(code > last for last in lasts) for code, lasts in codes)
 
 
 def _from_the_end(op: Op) -> bool:

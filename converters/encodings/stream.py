@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+# Each in the order of its codes in the file, which start at 1, of codings at 0.
 StreamKind = Literal["VALUES", "BOOK", "INDEX", "ROWS", "COLS", "SCALES", "ORDER", "PLACES"]
 Structure = Literal["rows", "panels", "csr", "bcsr", "b8csr", "b16csr", "2:4"]
 Coding = Literal["raw", "huffman"]
-# In the order of their codes in the file, from 1.
 Values = Literal[
     "f32",
     "codebook",
