@@ -8,7 +8,7 @@ mean of the differences to the net without noise, seed by seed, and `+-` its sta
 
 "layer by layer" is iterative product quantization, "then trained" all layers at once and as many steps of
 training. Both are done to the same net of three layers, and to one of eight with residuals and half as many
-codewords; labels are the outputs of the net before.
+codewords; labels are the outputs of the net before. Five seeds take 2.5 minutes of one core.
 """
 
 # ruff: noqa: E402
