@@ -560,6 +560,7 @@ def test_tied_layers_are_compressed_once_and_stay_tied(how):
     net = TiedTable()
     dense = net.words.weight.detach().clone()
     count = len(list(net.parameters()))
+    net(torch.arange(30)[None]).sum().backward()  # as in training: a gradient of the weight as it is now
     how(net)
     net.eval()
     for module in (net, copy.deepcopy(net)):

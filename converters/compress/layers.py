@@ -65,6 +65,9 @@ class Slot:
         """
         parametrization.train(self.layer.training)
         parametrize.register_parametrization(self.layer, self.name, parametrization, unsafe=unsafe)
+        # Torch keeps the parameter; a gradient from before is of another weight, mostly of another shape.
+        for p in self.parameters():
+            p.grad = None
         if isinstance(self.layer, RECURRENT) and _forget not in self.layer._forward_hooks.values():
             self.layer.register_forward_hook(_forget)
         self._share_chain()
@@ -88,7 +91,7 @@ class Slot:
         if original is None:  # several tensors, as weight_norm has
             original = nn.Parameter(weight)
         else:
-            original.data = weight
+            original.data, original.grad = weight, None
         present = cast(nn.ModuleDict, self.layer.parametrizations)
         present[self.name] = parametrize.ParametrizationList([parametrization], original)
         self._share_chain()
