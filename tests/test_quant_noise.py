@@ -186,3 +186,25 @@ def test_shared_layers_are_stored_once(tmp_path: Path) -> None:
     assert abs(sizes[0] - sizes[1] - 2 * block) < 0.1 * block
     assert abs(sizes[1] - sizes[2] - block) < 0.1 * block
     assert parameters[0] - parameters[1] >= 2 * 2 * 32 * 128
+
+
+def test_shared_layers_trained_with_noise_become_codewords(tmp_path: Path) -> None:
+    """Chunks of layers, noise, then codewords on int8: the file has each chunk once, by its indices."""
+    torch.manual_seed(0)
+    module, ids = Encoder(), torch.randint(500, (8, 6))
+    share_layers(module, [["blocks.0", "blocks.1"], ["blocks.2", "blocks.3"]])
+    quant_noise(module, "proxy", 0.4)
+    optimizer = torch.optim.Adam(module.parameters(), 1e-3)
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(module(ids).flatten(0, 1), ids.flatten())
+        loss.backward()
+        optimizer.step()
+    remove_quant_noise(module)
+    product_quantize(module, codewords=64, int8_centroids=True, progress=False)
+    report = converters.convert(module.eval(), ids, tmp_path / "net.pyrt", prefer="size", progress=False)
+    coded = [layer.name for layer in report.layers if "+pq" in layer.encoding]
+    assert len(coded) == 5  # the table and two layers of each chunk
+    assert report.file_bytes < 4 * (500 * 32 + 2 * 2 * 32 * 128) / 8
+    with pyruntime.load(tmp_path / "net.pyrt") as model, torch.no_grad():
+        np.testing.assert_allclose(model.infer(ids.numpy()), module(ids), atol=1e-4)

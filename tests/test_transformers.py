@@ -162,6 +162,25 @@ def test_memory_is_measured_of_models_with_integer_inputs(tmp_path: Path) -> Non
     assert abs(memory.difference) < 4_000_000
 
 
+def test_one_layer_called_often_is_mapped_once(tmp_path: Path) -> None:
+    """ALBERT next to BERT of the same sizes: file and memory are as their parameters."""
+    sizes = {"vocab_size": 60, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
+    files, used, parameters = [], [], []
+    for name in ("Bert", "Albert"):
+        config = getattr(transformers, f"{name}Config")(**sizes, num_hidden_layers=8)
+        module = Hidden(getattr(transformers, f"{name}Model")(config, add_pooling_layer=False)).eval()
+        report = converters.convert(module, sentences(1, 9, 60), tmp_path / "net.pyrt", progress=False)
+        memory = peak_memory(tmp_path / "net.pyrt", threads=1, batch=1, length=9)
+        if memory is None:
+            pytest.skip("no /proc")
+        files.append(report.file_bytes)
+        used.append(memory.peak - memory.baseline)
+        parameters.append(4 * sum(p.numel() for p in module.parameters()))
+    assert parameters[0] > 6 * parameters[1]
+    assert files == pytest.approx(parameters, rel=0.03)
+    assert used[0] - used[1] == pytest.approx(parameters[0] - parameters[1], rel=0.1)
+
+
 class TiedTable(nn.Module):
     """Rows of a table, and their products with all of it."""
 
@@ -214,4 +233,6 @@ def test_minilm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     except ModuleNotFoundError as missing:
         pytest.skip(str(missing))
     converters.convert(module, sentences(1, 16, 30000), tmp_path / "minilm.pyrt", progress=False)
-    assert_equal(module, tmp_path / "minilm.pyrt", [(1, 1), (2, 7), (32, 16), (1, 256)], 30000)
+    assert_equal(
+        module, tmp_path / "minilm.pyrt", [(1, 1), (32, 1), (2, 7), (5, 129), (1, 256), (32, 256)], 30000
+    )
