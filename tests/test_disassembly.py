@@ -13,7 +13,7 @@ from test_kernels import kernels
 PRODUCTS = (
     r"(gemm(_codewords)?_f32|gemm_f(32|16)_few|gemm_q[84]_few|gemm_(bin|tern)ary_few|b?csr_f32(_few|_dot)?|csr_(lines|deltas)_f32"
     r"|pairs_f32_few|codeword_dot_f32|expand_codewords_f32|norm_f32|lstm_f32|gru_f32"
-    r"|qgemm_u8(s4)?(_few)?|qdepthwise_u8|bgemm)_[0-9x]+__(avx|neon)\w*"
+    r"|qgemm_u8(s4)?(_few)?|qcsr_dot_u8|qdepthwise_u8|bgemm)_[0-9x]+__(avx|neon)\w*"
 )
 
 

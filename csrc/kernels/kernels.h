@@ -444,13 +444,18 @@ struct ExpandIndexS8Args {
 };
 using ExpandIndexS8Fn = void (*)(const ExpandIndexS8Args&);
 
-// Entries of up to 16 rows of a sparse s8 weight -> the dense panel out[k/4][16][4], zeros where there is none.
-struct ExpandCsrS8Args {
+// Up to 16 rows of a sparse s8 weight.
+struct CsrS8 {
   const void* deltas;  // of columns: u8, or u16 if delta_bits is 16
   int delta_bits;
   const uint32_t* counts;  // [rows]
   int rows;
   const int8_t* values;
+};
+
+// They as the dense panel out[k/4][16][4], zeros where there is no entry.
+struct ExpandCsrS8Args {
+  CsrS8 w;
   int64_t k;
   int8_t* out;
 };
@@ -567,6 +572,19 @@ struct QGemmArgs {
   QuantEpilogue epilogue;
 };
 using QGemmFn = void (*)(const QGemmArgs&);
+
+// Y[rows][cols] = W[rows][k] X[k][cols] entry by entry, for few columns.
+struct QCsrDotArgs {
+  CsrS8 w;
+  const uint16_t* x;   // [cols][k], each 0..255; one more may be read
+  ptrdiff_t x_stride;  // words between columns
+  void* y;             // as in QGemmArgs
+  bool to_f32;
+  ptrdiff_t y_stride;
+  int cols;
+  QuantEpilogue epilogue;
+};
+using QCsrDotFn = void (*)(const QCsrDotArgs&);
 
 // s4 weights of a panel -> s8: out [2*pairs][16][4].
 struct UnpackArgs {

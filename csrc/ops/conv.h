@@ -79,15 +79,9 @@ struct ConvGeometry {
           const int64_t h0 = phase_row(p), w0 = phase_col(p);
           const int64_t rows = ceil_div(x.height - h0, sh), cols = ceil_div(x.width - w0, sw);
           for (int64_t n = 0; n < x.images; ++n) {
-            for (int64_t h = 0; h < rows; ++h) {
-              const auto* from = reinterpret_cast<const uint32_t*>(x.row(c, n, h * sh + h0) + w0);
-              auto* to = reinterpret_cast<uint32_t*>(source.row(c * count + p, n, h));
-              if (sw == 2) {
-                for (int64_t i = 0; i < cols; ++i) to[i] = from[2 * i];
-              } else {
-                for (int64_t i = 0; i < cols; ++i) to[i] = from[i * sw];
-              }
-            }
+            ctx.kernels->copy_rows_f32({x.row(c, n, h0) + w0, x.pitch * sh, static_cast<int>(sw),
+                                        static_cast<int>(cols), source.row(c * count + p, n, 0), source.pitch,
+                                        static_cast<int>(rows), static_cast<int>(cols)});
           }
         }
       }

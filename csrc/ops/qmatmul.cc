@@ -1,5 +1,6 @@
 // qlinear, qconv2d and qlinear_dynamic: Y = W X on columns of four channels, u8 x s8, with exact sums.
 #include <cmath>
+#include <cstring>
 
 #include "ops/conv.h"
 
@@ -65,6 +66,7 @@ class QMatmulOp : public Op {
   Status prepare(size_t* table_bytes, size_t* scratch_size) override {
     if (source_->planes() * source_->plane > INT32_MAX) return error("its input is too large; use a smaller batch");
     few_ = out->cols <= kFewColumns;
+    dots_ = w_.structure == Weights::kCsr && out->cols <= kDotColumns;
     const int64_t taps = geometry_.taps();
     geometry_.offsets(*source_, depthwise() ? 1 : w_.cols / 4 / taps, &offsets_);
     if (depthwise()) offsets_.resize(static_cast<size_t>(round_up(taps, 4)), offsets_.back());
@@ -81,6 +83,7 @@ class QMatmulOp : public Op {
   int64_t weight_bytes() const override { return static_cast<int64_t>(w_.bytes); }
   const char* kernel(const Kernels& k) const override {
     if (depthwise()) return k.qdepthwise_u8_name;
+    if (dots_) return k.qcsr_dot_u8_name;
     if (few_) return w_.nibbles ? k.qgemm_u8s4_few_name : k.qgemm_u8_few_name;
     return k.qgemm_u8_name;
   }
@@ -107,7 +110,8 @@ class QMatmulOp : public Op {
         const int64_t end = w_.panel_row(panel_end - 1) + w_.rows_of(panel_end - 1);
         out->clear_margins(plane_of(w_.panel_row(panel)), out->u8 ? ceil_div(end, 4) : end);
       }
-      run_panels(ctx, part, panel, panel_end, col, col_end);
+      if (dots_) run_dots(ctx, part, panel, panel_end);
+      else run_panels(ctx, part, panel, panel_end, col, col_end);
       if (act_.code != Act::kNone)
         activate(ctx, w_.panel_row(panel), w_.panel_row(panel_end - 1) + w_.rows_of(panel_end - 1), col, col_end);
     });
@@ -167,6 +171,33 @@ class QMatmulOp : public Op {
     }
   }
 
+  // Sparse weights entry by entry: a dense panel costs more to make than three columns of such sums.
+  void run_dots(const RunContext& ctx, int part, int64_t panel_begin, int64_t panel_end) const {
+    const int64_t per_group = source_->planes() / w_.groups, stride = w_.cols + 1;
+    uint8_t* scratch = ctx.thread_scratch(part);
+    auto* words = reinterpret_cast<uint16_t*>(scratch);  // less than the panel whose place they take
+    for (int64_t panel = panel_begin, group = -1; panel < panel_end; ++panel) {
+      if (panel / w_.panels_per_group() != group) {
+        group = panel / w_.panels_per_group();
+        for (int64_t c = 0; c < out->cols; ++c)
+          widen_column(source_->bytes(group * per_group) + 4 * c, words + c * stride);
+      }
+      uint32_t counts[kPanel];
+      const int64_t row = w_.panel_row(panel);
+      ctx.kernels->qcsr_dot_u8({w_.csr_s8(*ctx.kernels, panel, counts, scratch), words, stride, out->row(plane_of(row)),
+                                !out->u8, out->plane, static_cast<int>(out->cols), epilogue(row, 0)});
+    }
+  }
+
+  void widen_column(const uint8_t* x, uint16_t* words) const {
+    for (int64_t k = 0; k < w_.cols; k += 4) {
+      uint8_t four[4];
+      std::memcpy(four, x + 4 * static_cast<ptrdiff_t>(offsets_[static_cast<size_t>(k / 4)]), 4);
+      for (int i = 0; i < 4; ++i) words[k + i] = four[i];
+    }
+    words[w_.cols] = 0;
+  }
+
   // Symmetric per column: the largest magnitude becomes 127 steps from the middle.
   void round_columns(const RunContext& ctx) const {
     const Node& x = *in[0];
@@ -213,13 +244,14 @@ class QMatmulOp : public Op {
   }
 
   static constexpr uint8_t kMiddle = 128;
+  static constexpr int64_t kDotColumns = 3;
   static constexpr float kLargest = 0x1p100f;
 
   const Weights& w_;
   ConvGeometry geometry_;
   float residual_scale_ = 0.0f;
   int low_ = 0, high_ = 255;
-  bool conv_ = false, few_ = false, dynamic_ = false;
+  bool conv_ = false, few_ = false, dots_ = false, dynamic_ = false;
   Activation act_;
   Node* source_ = nullptr;   // the input, its phases, or what it is rounded to
   Node* columns_ = nullptr;  // dynamic: scales of its columns

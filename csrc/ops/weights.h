@@ -78,10 +78,12 @@ struct Weights {
 
   // Whether integer products take it.
   bool integers() const { return int8s || nibbles || (int8_book && !product()); }
-  // The bytes that `s8_panel` needs; 0 where panels lie in the file as kernels read them.
+  // The bytes that these two need (ops/s8_panel.cc); 0 where panels lie in the file as kernels read them.
   size_t s8_scratch() const;
-  // A panel of integers as [cols/4][16][4] s8, expanded to `scratch` if need be (ops/s8_panel.cc).
+  // A panel of integers as [cols/4][16][4] s8, expanded to `scratch` if need be.
   const int8_t* s8_panel(const Kernels& kernels, int64_t panel, uint8_t* scratch) const;
+  // The entries of a panel of sparse integers, decoded if need be; the first 16*cols bytes of `scratch` stay free.
+  CsrS8 csr_s8(const Kernels& kernels, int64_t panel, uint32_t (&counts)[kPanel], uint8_t* scratch) const;
 
   // Entries of a stored row of a sparse weight, of bcsr of a block of rows.
   uint32_t row_count(int64_t row) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "guarded.h"
@@ -86,32 +87,60 @@ void test_expand_index(Fn fn) {
   }
 }
 
+// Rows of sparse bytes, and their dense form.
+template <class Delta>
+class SparseBytes {
+ public:
+  SparseBytes(int rows, int cols, double zeros) : counts_(static_cast<size_t>(rows)) {
+    what = "rows " + std::to_string(rows) + " cols " + std::to_string(cols) + " zeros " + std::to_string(zeros);
+    std::vector<Delta> deltas;
+    std::vector<int8_t> values;
+    const int kind = rng.below(6);
+    dense_.assign(static_cast<size_t>(rows), std::vector<int8_t>(static_cast<size_t>(cols)));
+    for (size_t r = 0; r < dense_.size(); ++r) {
+      int previous = -1;
+      counts_[r] = 0;
+      for (int k = 0; k < cols; ++k) {
+        const bool far = k - previous - 1 == (sizeof(Delta) == 1 ? 255 : 65535);
+        if (!far && rng.chance(static_cast<float>(zeros))) continue;
+        const int value = kind == 0 ? -128 : kind == 1 ? 127 : rng.below(256) - 128;
+        deltas.push_back(static_cast<Delta>(k - previous - 1));
+        values.push_back(static_cast<int8_t>(value));
+        dense_[r][static_cast<size_t>(k)] = static_cast<int8_t>(value);
+        previous = k;
+        ++counts_[r];
+      }
+    }
+    deltas_ = std::make_unique<Guarded<Delta>>(deltas.size());
+    values_ = std::make_unique<Guarded<int8_t>>(values.size());
+    std::copy(deltas.begin(), deltas.end(), deltas_->data());
+    std::copy(values.begin(), values.end(), values_->data());
+  }
+  pyrt::CsrS8 stored() {
+    const int bits = static_cast<int>(8 * sizeof(Delta)), rows = static_cast<int>(dense_.size());
+    return {deltas_->data(), bits, counts_.data(), rows, values_->data()};
+  }
+  int at(int r, int k) const { return dense_[static_cast<size_t>(r)][static_cast<size_t>(k)]; }
+
+ private:
+  std::vector<std::vector<int8_t>> dense_;
+  Guarded<uint32_t> counts_;
+  std::unique_ptr<Guarded<Delta>> deltas_;
+  std::unique_ptr<Guarded<int8_t>> values_;
+};
+
 template <class Delta>
 void run_expand_csr_s8(pyrt::ExpandCsrS8Fn fn, int rows, int fours, double zeros) {
-  what = "rows " + std::to_string(rows) + " fours " + std::to_string(fours) + " zeros " + std::to_string(zeros);
-  std::vector<Delta> deltas;
-  std::vector<int8_t> values, expected(static_cast<size_t>(64 * fours));
-  Guarded<uint32_t> counts(static_cast<size_t>(rows));
+  SparseBytes<Delta> w(rows, 4 * fours, zeros);
+  std::vector<int8_t> expected(static_cast<size_t>(64 * fours));
   for (int r = 0; r < rows; ++r) {
-    int previous = -1;
-    counts[static_cast<size_t>(r)] = 0;
     for (int k = 0; k < 4 * fours; ++k) {
-      const bool far = k - previous - 1 == (sizeof(Delta) == 1 ? 255 : 65535);
-      if (!far && rng.chance(static_cast<float>(zeros))) continue;
-      const auto value = static_cast<int8_t>(rng.below(256) - 128);
-      deltas.push_back(static_cast<Delta>(k - previous - 1));
-      values.push_back(value);
-      expected[static_cast<size_t>(k / 4 * 64 + 4 * r + k % 4)] = value;
-      previous = k;
-      ++counts[static_cast<size_t>(r)];
+      expected[static_cast<size_t>(k / 4 * 64 + 4 * r + k % 4)] = static_cast<int8_t>(w.at(r, k));
     }
   }
-  Guarded<Delta> steps(deltas.size());
-  Guarded<int8_t> entries(values.size()), out(expected.size());
-  std::copy(deltas.begin(), deltas.end(), steps.data());
-  std::copy(values.begin(), values.end(), entries.data());
+  Guarded<int8_t> out(expected.size());
   for (size_t i = 0; i < out.size(); ++i) out[i] = 77;
-  fn({steps.data(), static_cast<int>(8 * sizeof(Delta)), counts.data(), rows, entries.data(), 4 * fours, out.data()});
+  fn({w.stored(), 4 * fours, out.data()});
   check_equal(out, expected);
 }
 

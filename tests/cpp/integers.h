@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "decoding.h"
 #include "products.h"
 
 using pyrt::QuantEpilogue;
@@ -114,6 +115,63 @@ inline void fill_panel(Guarded<int8_t>& w, Guarded<pyrt::Fit>& fits, Exact fit, 
   }
 }
 
+// y of a product of integers.
+class IntegerOutput {
+ public:
+  IntegerOutput(int rows, int cols, bool few, bool to_f32)
+      : rows_(rows),
+        cols_(cols),
+        to_f32_(to_f32),
+        writable_(writable_columns(few, cols)),
+        stride_(writable_ + rng.below(20)),
+        planes_(to_f32 ? rows : (rows + 3) / 4),
+        y_(static_cast<size_t>((planes_ - 1) * stride_ + writable_)),
+        tail_(rows, cols, stride_, !to_f32),
+        factors_(static_cast<size_t>(cols + 16)) {
+    rng.fill(factors_);
+    if (to_f32 && rng.coin()) tail_.e.columns = factors_.data();
+  }
+  uint32_t* data() { return y_.data(); }
+  int stride() const { return stride_; }
+  const pyrt::QuantEpilogue& epilogue() const { return tail_.e; }
+
+  // sum(r, c): what the products of row r and column c sum to.
+  template <class Sum>
+  void check(const Sum& sum) {
+    for (int r = 0; r < rows_; ++r) {
+      for (int c = 0; c < cols_; ++c) check(r, c, sum(r, c));
+    }
+    for (int p = 0; p < planes_; ++p) {
+      for (int c = writable_; c < stride_ && static_cast<size_t>(p * stride_ + c) < y_.size(); ++c) {
+        if (!y_.untouched(static_cast<size_t>(p * stride_ + c))) fail("plane %d: writes column %d of %d", p, c, cols_);
+      }
+    }
+  }
+
+ private:
+  void check(int r, int c, int64_t sum) {
+    const auto at = static_cast<size_t>((to_f32_ ? r : r / 4) * stride_ + c);
+    if (to_f32_) {
+      const float want = masked(tail_.e.mask, c) ? 0.0f : tail_.scaled(r, c, sum);
+      float got;
+      std::memcpy(&got, &y_[at], 4);
+      if (got != want)
+        fail("row %d, column %d: %g instead of %g", r, c, static_cast<double>(got), static_cast<double>(want));
+      return;
+    }
+    const size_t byte = 4 * at + static_cast<size_t>(r % 4);
+    const int want = tail_.wanted(r, c, byte, sum), got = reinterpret_cast<uint8_t*>(y_.data())[byte];
+    if (got != want) fail("row %d, column %d: %d instead of %d", r, c, got, want);
+  }
+
+  int rows_, cols_;
+  bool to_f32_;
+  int writable_, stride_, planes_;
+  Guarded<uint32_t> y_;
+  IntegerTail tail_;
+  Guarded<float> factors_;
+};
+
 inline void test_qgemm(pyrt::QGemmFn fn, bool few, bool s4 = false) {
   const auto run = [&](int rows, int k, int cols, Exact fit, bool to_f32) {
     what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) + " fit " +
@@ -131,39 +189,15 @@ inline void test_qgemm(pyrt::QGemmFn fn, bool few, bool s4 = false) {
     }
     const void* stored = s4 ? static_cast<const void*>(packed.data()) : w.data();
     Fours x(k, cols, rng.chance(0.2) ? rng.below(2) : 2);
-    const int writable = writable_columns(few, cols), stride = writable + rng.below(20);
-    const int planes = to_f32 ? rows : (rows + 3) / 4;
-    Guarded<uint32_t> y(static_cast<size_t>((planes - 1) * stride + writable));
-    IntegerTail tail(rows, cols, stride, !to_f32);
-    Guarded<float> factors(static_cast<size_t>(cols + 16));
-    rng.fill(factors);
-    if (to_f32 && rng.coin()) tail.e.columns = factors.data();
-    fn({stored, x.off(), k, s4 ? nullptr : fits.data(), x.x(), y.data(), to_f32, stride, rows, cols, tail.e});
-    for (int r = 0; r < rows; ++r) {
-      for (int c = 0; c < cols; ++c) {
-        int64_t sum = 0;
-        for (int g = 0; g < k; ++g) {
-          for (int i = 0; i < 4; ++i) sum += w[static_cast<size_t>(64 * g + 4 * r + i)] * x.at(g, c, i);
-        }
-        const auto at = static_cast<size_t>((to_f32 ? r : r / 4) * stride + c);
-        if (to_f32) {
-          const float want = masked(tail.e.mask, c) ? 0.0f : tail.scaled(r, c, sum);
-          float got;
-          std::memcpy(&got, &y[at], 4);
-          if (got != want)
-            fail("row %d, column %d: %g instead of %g", r, c, static_cast<double>(got), static_cast<double>(want));
-          continue;
-        }
-        const size_t byte = 4 * at + static_cast<size_t>(r % 4);
-        const int want = tail.wanted(r, c, byte, sum), got = reinterpret_cast<uint8_t*>(y.data())[byte];
-        if (got != want) fail("row %d, column %d: %d instead of %d", r, c, got, want);
+    IntegerOutput y(rows, cols, few, to_f32);
+    fn({stored, x.off(), k, s4 ? nullptr : fits.data(), x.x(), y.data(), to_f32, y.stride(), rows, cols, y.epilogue()});
+    y.check([&](int r, int c) {
+      int64_t sum = 0;
+      for (int g = 0; g < k; ++g) {
+        for (int i = 0; i < 4; ++i) sum += w[static_cast<size_t>(64 * g + 4 * r + i)] * x.at(g, c, i);
       }
-    }
-    for (int p = 0; p < planes; ++p) {
-      for (int c = writable; c < stride && static_cast<size_t>(p * stride + c) < y.size(); ++c) {
-        if (!y.untouched(static_cast<size_t>(p * stride + c))) fail("plane %d: writes column %d of %d", p, c, cols);
-      }
-    }
+      return sum;
+    });
   };
   for (Exact fit : {kNone, kOne, kTwo, kMixed}) {
     for (bool to_f32 : {false, true}) {
@@ -175,6 +209,30 @@ inline void test_qgemm(pyrt::QGemmFn fn, bool few, bool s4 = false) {
       }
       run(16, 1025, few ? 1 : 9, fit, to_f32);
     }
+  }
+}
+
+template <class Delta>
+void run_qcsr_dot(pyrt::QCsrDotFn fn, int rows, int k, int cols, double zeros, bool to_f32) {
+  SparseBytes<Delta> w(rows, k, zeros);
+  const int stride = k + 1 + rng.below(5), kind = rng.below(4);
+  Guarded<uint16_t> x(static_cast<size_t>((cols - 1) * stride + k + 1));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<uint16_t>(kind == 0 ? 255 : rng.below(256));
+  IntegerOutput y(rows, cols, true, to_f32);
+  fn({w.stored(), x.data(), stride, y.data(), to_f32, y.stride(), cols, y.epilogue()});
+  y.check([&](int r, int c) {
+    int64_t sum = 0;
+    for (int i = 0; i < k; ++i) sum += w.at(r, i) * x[static_cast<size_t>(c * stride + i)];
+    return sum;
+  });
+}
+
+inline void test_qcsr_dot(pyrt::QCsrDotFn fn) {
+  for (int i = 0; i < 400; ++i) {
+    const int rows = i % 3 ? pyrt::kPanel : rng.between(1, 16), k = i % 7 ? rng.between(1, 200) : 3000;
+    const double zeros = i % 11 == 0 ? 1 : i % 11 == 1 ? 0 : i % 3 == 0 ? 0.99 : 0.7;
+    run_qcsr_dot<uint8_t>(fn, rows, k, rng.between(1, 8), zeros, rng.coin());
+    run_qcsr_dot<uint16_t>(fn, rows, k, rng.between(1, 8), zeros, rng.coin());
   }
 }
 

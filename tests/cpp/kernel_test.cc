@@ -83,6 +83,7 @@ const Family kFamilies[] = {
     {"qgemm_u8", [](void (*k)()) { test_qgemm(cast<pyrt::QGemmFn>(k), false); }},
     {"qgemm_u8_few", [](void (*k)()) { test_qgemm(cast<pyrt::QGemmFn>(k), true); }},
     {"qgemm_u8s4_few", [](void (*k)()) { test_qgemm(cast<pyrt::QGemmFn>(k), true, true); }},
+    {"qcsr_dot_u8", [](void (*k)()) { test_qcsr_dot(cast<pyrt::QCsrDotFn>(k)); }},
     {"unpack_s4", [](void (*k)()) { test_unpack(cast<pyrt::UnpackFn>(k)); }},
     {"qdepthwise_u8", [](void (*k)()) { test_qdepthwise(cast<pyrt::QDepthwiseFn>(k)); }},
     {"quantize_u8", [](void (*k)()) { test_quantize(cast<pyrt::QuantizeFn>(k)); }},

@@ -20,12 +20,13 @@ void expand_cols(const ExpandColsArgs& a) {
 
 template <class Delta>
 void expand_csr_s8(const ExpandCsrS8Args& a) {
-  const auto* deltas = static_cast<const Delta*>(a.deltas);
-  const int8_t* values = a.values;
-  for (int r = 0; r < a.rows; ++r) {
+  const auto* deltas = static_cast<const Delta*>(a.w.deltas);
+  const int8_t* values = a.w.values;
+  for (int r = 0; r < a.w.rows; ++r) {
     int8_t* row = a.out + 4 * r;
     uint32_t col = ~0u;
-    for (uint32_t i = 0; i < a.counts[r]; ++i) {
+    const uint32_t n = a.w.counts[r];
+    for (uint32_t i = 0; i < n; ++i) {
       col += 1u + *deltas++;
       row[(col & ~3u) * kPanel + (col & 3)] = *values++;
     }
@@ -54,7 +55,7 @@ void expand_index_s8__ref(const ExpandIndexS8Args& a) { expand_index(a); }
 
 void expand_csr_s8__ref(const ExpandCsrS8Args& a) {
   std::memset(a.out, 0, static_cast<size_t>(a.k * kPanel));
-  if (a.delta_bits == 8) expand_csr_s8<uint8_t>(a);
+  if (a.w.delta_bits == 8) expand_csr_s8<uint8_t>(a);
   else expand_csr_s8<uint16_t>(a);
 }
 

@@ -36,5 +36,16 @@ inline uint8_t finish(const QuantEpilogue& e, int r, int64_t col, ptrdiff_t at, 
   return round_and_clamp(s, e.zero, e.low, e.high);
 }
 
+// Row r, column `col` of y as in QGemmArgs.
+inline void store_sum(const QuantEpilogue& e, bool to_f32, void* y, ptrdiff_t y_stride, int r, int64_t col,
+                      int32_t sum) {
+  if (to_f32) {
+    static_cast<float*>(y)[r * y_stride + col] = stored(e.mask, col) ? scaled(e, r, col, sum) : 0.0f;
+  } else {
+    const ptrdiff_t at = 4 * (r / 4 * y_stride + col) + r % 4;
+    static_cast<uint8_t*>(y)[at] = finish(e, r, col, at, sum);
+  }
+}
+
 }  // namespace
 }  // namespace pyrt

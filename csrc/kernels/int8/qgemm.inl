@@ -171,17 +171,8 @@ inline void qgemm_few_tile(const QGemmArgs& a, int c0) {
       for (int u = 1; u < U; ++u) sum = V::iadd(sum, Dot::sum(acc[u][n][h]));
       V::istore(sums[n] + h * V::width, sum);
     }
-  const QuantEpilogue& e = a.epilogue;
   for (int n = 0; n < N; ++n) {
-    for (int r = 0; r < a.rows; ++r) {
-      if (a.to_f32) {
-        const float s = stored(e.mask, c0 + n) ? scaled(e, r, c0 + n, sums[n][r]) : 0.0f;
-        static_cast<float*>(a.y)[r * a.y_stride + c0 + n] = s;
-      } else {
-        const ptrdiff_t at = 4 * (r / 4 * a.y_stride + c0 + n) + r % 4;
-        static_cast<uint8_t*>(a.y)[at] = finish(e, r, c0 + n, at, sums[n][r]);
-      }
-    }
+    for (int r = 0; r < a.rows; ++r) store_sum(a.epilogue, a.to_f32, a.y, a.y_stride, r, c0 + n, sums[n][r]);
   }
 }
 

@@ -19,15 +19,27 @@ void qgemm_ref(const QGemmArgs& a, bool s4) {
         const uint8_t* x = a.x + 4 * (static_cast<ptrdiff_t>(a.off[k]) + c);
         for (int i = 0; i < 4; ++i) sum += static_cast<uint32_t>(weight(a, r, k, i, s4) * x[i]);
       }
-      const auto total = static_cast<int32_t>(sum);
-      if (a.to_f32) {
-        auto* y = static_cast<float*>(a.y) + r * a.y_stride + c;
-        *y = stored(a.epilogue.mask, c) ? scaled(a.epilogue, r, c, total) : 0.0f;
-      } else {
-        const ptrdiff_t at = 4 * (r / 4 * a.y_stride + c) + r % 4;
-        static_cast<uint8_t*>(a.y)[at] = finish(a.epilogue, r, c, at, total);
-      }
+      store_sum(a.epilogue, a.to_f32, a.y, a.y_stride, r, c, static_cast<int32_t>(sum));
     }
+  }
+}
+
+template <class Delta>
+void qcsr_dot_ref(const QCsrDotArgs& a) {
+  const auto* deltas = static_cast<const Delta*>(a.w.deltas);
+  const int8_t* values = a.w.values;
+  for (int r = 0; r < a.w.rows; ++r) {
+    const uint32_t n = a.w.counts[r];
+    for (int c = 0; c < a.cols; ++c) {
+      uint32_t sum = 0, col = ~0u;
+      for (uint32_t i = 0; i < n; ++i) {
+        col += 1u + deltas[i];
+        sum += static_cast<uint32_t>(values[i] * a.x[c * a.x_stride + col]);
+      }
+      store_sum(a.epilogue, a.to_f32, a.y, a.y_stride, r, c, static_cast<int32_t>(sum));
+    }
+    deltas += n;
+    values += n;
   }
 }
 
@@ -36,6 +48,11 @@ void qgemm_ref(const QGemmArgs& a, bool s4) {
 void qgemm_u8__ref(const QGemmArgs& a) { qgemm_ref(a, false); }
 void qgemm_u8_few__ref(const QGemmArgs& a) { qgemm_ref(a, false); }
 void qgemm_u8s4_few__ref(const QGemmArgs& a) { qgemm_ref(a, true); }
+
+void qcsr_dot_u8__ref(const QCsrDotArgs& a) {
+  if (a.w.delta_bits == 8) qcsr_dot_ref<uint8_t>(a);
+  else qcsr_dot_ref<uint16_t>(a);
+}
 
 void unpack_s4__ref(const UnpackArgs& a) {
   for (int64_t i = 0; i < 64 * a.pairs; ++i) {

@@ -164,6 +164,68 @@ void qgemm_few(const QGemmArgs& a) {
   if (c0 < a.cols) qgemm_few_tile<V, Dot, 1, 2>(a, c0);
 }
 
+// The sum of lane j of sums[j].
+int32_t sum_diagonal(const __m256i* sums) {
+  const __m256i low =
+      _mm256_blend_epi32(_mm256_blend_epi32(sums[0], sums[1], 0x02), _mm256_blend_epi32(sums[2], sums[3], 0x08), 0x0c);
+  const __m256i high =
+      _mm256_blend_epi32(_mm256_blend_epi32(sums[4], sums[5], 0x20), _mm256_blend_epi32(sums[6], sums[7], 0x80), 0xc0);
+  const __m256i eight = _mm256_blend_epi32(low, high, 0xf0);
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+  return _mm_cvtsi128_si32(s);
+}
+
+// Entries of a row times a column, eight at a time as in csr_f32_dot_8__avx2: each input is broadcast and meets all
+// eight values, and lane j of the j-th sum is of use. Values are words beside zero words, so that a pair of inputs does
+// for one.
+template <class Delta>
+int32_t csr_dot(const Delta* deltas, const int8_t* values, uint32_t n, const uint16_t* x) {
+  --x;  // at the column of the last entry
+  __m256i sums[8];
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) sums[j] = _mm256_setzero_si256();
+  const Delta* const end = deltas + n;
+  for (; end - deltas >= 8; deltas += 8, values += 8) {
+    const __m128i eight = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(values));
+    const __m256i w = _mm256_cvtepu16_epi32(_mm_cvtepi8_epi16(eight));
+    uint64_t at = 0;
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      at += deltas[j];
+      const __m256i products = _mm256_madd_epi16(w, V::iset1(load_four(x + at + j + 1)));
+      __asm__("vpaddd %1, %0, %0" : "+x"(sums[j]) : "x"(products));  // GCC 12 copies and spills the sums around V::iadd
+    }
+    if constexpr (sizeof(Delta) == 1) {  // the next eight do not wait for these additions
+      const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(deltas));
+      at = static_cast<uint64_t>(_mm_cvtsi128_si64(_mm_sad_epu8(bytes, _mm_setzero_si128())));
+    }
+    x += at + 8;
+  }
+  auto sum = static_cast<uint32_t>(sum_diagonal(sums));
+  for (; deltas < end; ++deltas, ++values) {
+    x += *deltas + 1;
+    sum += static_cast<uint32_t>(*x * *values);
+  }
+  return static_cast<int32_t>(sum);
+}
+
+template <class Delta>
+void csr_dots(const QCsrDotArgs& a) {
+  const auto* deltas = static_cast<const Delta*>(a.w.deltas);
+  const int8_t* values = a.w.values;
+  for (int r = 0; r < a.w.rows; ++r) {
+    const uint32_t n = a.w.counts[r];
+    for (int c = 0; c < a.cols; ++c) {
+      const int32_t sum = csr_dot(deltas, values, n, a.x + c * a.x_stride);
+      store_sum(a.epilogue, a.to_f32, a.y, a.y_stride, r, c, sum);
+    }
+    deltas += n;
+    values += n;
+  }
+}
+
 }  // namespace
 
 void qgemm_u8_4x16__avx2(const QGemmArgs& a) {
@@ -178,6 +240,10 @@ void qgemm_u8_few_16x2__avx2(const QGemmArgs& a) {
   else qgemm_few<DotWide>(a);
 }
 void qgemm_u8s4_few_16x2__avx2(const QGemmArgs& a) { qgemm_few<DotNibbles>(a); }
+void qcsr_dot_u8_8__avx2(const QCsrDotArgs& a) {
+  if (a.w.delta_bits == 8) csr_dots<uint8_t>(a);
+  else csr_dots<uint16_t>(a);
+}
 void unpack_s4_64__avx2(const UnpackArgs& a) { unpack_nibbles<V>(a); }
 void qdepthwise_u8_4x8__avx2(const QDepthwiseArgs& a) {
   if (a.fits) qdepthwise<V, DotOne>(a);
