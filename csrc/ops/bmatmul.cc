@@ -35,34 +35,14 @@ class Edges {
   std::vector<size_t> of_;
 };
 
-class BMatmulOp : public Op {
+class BMatmulOp : public WeightedOp {
  public:
-  explicit BMatmulOp(const OpSpec& spec) : Op(spec), w_(*spec.weights[0]) {
+  explicit BMatmulOp(const OpSpec& spec) : WeightedOp(spec, kBitChannels) {
     Attrs attrs(spec);
     low_ = attrs.f32();
     act_ = attrs.act();
     conv_ = spec.kind == OpKind::kBConv2d;
     if (conv_) pad_value_ = attrs.i32(), geometry_.read(&attrs);
-  }
-
-  Status infer() override {
-    const Node& x = *in[0];
-    int64_t dims[kRankMax];
-    std::copy(x.dims, x.dims + x.rank, dims);
-    const int64_t channels = w_.cols / geometry_.taps() * w_.groups;
-    // Groups begin with a column of 32 channels; only an ungrouped weight may leave the last one incomplete.
-    if (w_.groups > 1 ? x.channels != channels : round_up(x.channels, kBitChannels) != channels) {
-      return error("expects " + std::to_string(channels) + " channels or features, its input has " +
-                   std::to_string(x.channels));
-    }
-    if (conv_) {
-      const std::string wrong = geometry_.infer(x, &dims[2], &dims[3]);
-      if (!wrong.empty()) return error(wrong);
-    }
-    dims[x.axis] = w_.rows;
-    set_out(x.rank, dims);
-    if (in.size() > 1 && !in[1]->same_dims(*out)) return error("its residual input has another shape");
-    return {};
   }
 
   void constrain(Layout* layout) override {
@@ -217,12 +197,9 @@ class BMatmulOp : public Op {
                         out->bits, out->plane, static_cast<int>(pair_rows(pair)), static_cast<int>(cols), e});
   }
 
-  const Weights& w_;
-  ConvGeometry geometry_;
   float low_ = 0.0f;
   Activation act_;
   int pad_value_ = -1;
-  bool conv_ = false;
   Node* source_ = nullptr;  // the input, or its phases
   std::vector<int32_t> offsets_;
   std::vector<int16_t> shift_;     // [zones][padded rows]

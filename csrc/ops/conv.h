@@ -92,4 +92,40 @@ struct ConvGeometry {
   static int64_t floor_mod(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
 };
 
+// An op that multiplies a weight with columns of X, those of a convolution or, where conv_ is false, as they are.
+class WeightedOp : public Op {
+ public:
+  // lanes: channels that share a column of X.
+  WeightedOp(const OpSpec& spec, int64_t lanes) : Op(spec), w_(*spec.weights[0]), lanes_(lanes) {}
+
+  Status infer() override {
+    const Node& x = *in[0];
+    const int64_t channels = w_.cols / geometry_.taps() * w_.groups;
+    // Groups begin with a column; only an ungrouped weight may leave the last one incomplete.
+    const bool whole = w_.groups > 1 || w_.structure == Weights::kRows;
+    if ((whole ? x.channels : round_up(x.channels, lanes_)) != channels) {
+      return error("expects " + std::to_string(channels) + (conv_ ? " channels" : " features") + ", its input has " +
+                   std::to_string(x.channels));
+    }
+    int64_t dims[kRankMax];
+    std::copy(x.dims, x.dims + x.rank, dims);
+    if (conv_) {
+      const std::string wrong = geometry_.infer(x, &dims[2], &dims[3]);
+      if (!wrong.empty()) return error(wrong);
+    }
+    dims[x.axis] = w_.rows;
+    set_out(x.rank, dims);
+    if (in.size() > 1 && !in[1]->same_dims(*out)) return error("its residual input has another shape");
+    return {};
+  }
+
+ protected:
+  const Weights& w_;
+  bool conv_ = false;
+  ConvGeometry geometry_;
+
+ private:
+  const int64_t lanes_;
+};
+
 }  // namespace pyrt

@@ -11,27 +11,15 @@ namespace {
 
 constexpr int64_t kMaxTaps = 1024;
 
-class DepthwiseOp : public Op {
+class DepthwiseOp : public WeightedOp {
  public:
-  explicit DepthwiseOp(const OpSpec& spec) : Op(spec), w_(*spec.weights[0]) {
+  explicit DepthwiseOp(const OpSpec& spec) : WeightedOp(spec, 1) {
     Attrs attrs(spec);
     act_ = attrs.act();
     bias_ = spec.weights.size() > 1 ? spec.weights[1]->values : nullptr;
     scale_ = spec.weights.size() > 2 ? spec.weights[2]->values : nullptr;
+    conv_ = true;
     geometry_.read(&attrs);
-  }
-
-  Status infer() override {
-    const Node& x = *in[0];
-    if (x.channels != w_.groups) {
-      return error("expects " + std::to_string(w_.groups) + " channels, its input has " + std::to_string(x.channels));
-    }
-    int64_t dims[4] = {x.images, w_.rows, 0, 0};
-    const std::string wrong = geometry_.infer(x, &dims[2], &dims[3]);
-    if (!wrong.empty()) return error(wrong);
-    set_out(4, dims);
-    if (in.size() > 1 && !in[1]->same_dims(*out)) return error("its residual input has another shape");
-    return {};
   }
 
   void constrain(Layout* layout) override {
@@ -157,10 +145,8 @@ class DepthwiseOp : public Op {
     return std::find(w_.book, w_.book + w_.book_size, 0.0f) != w_.book + w_.book_size;
   }
 
-  const Weights& w_;
   Activation act_;
   const float *bias_ = nullptr, *scale_ = nullptr;
-  ConvGeometry geometry_;
 
   int square_ = 0;
   bool pruned_ = false;

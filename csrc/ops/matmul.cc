@@ -2,32 +2,13 @@
 
 namespace pyrt {
 
-MatmulOp::MatmulOp(const OpSpec& spec) : Op(spec), w_(*spec.weights[0]) {
+MatmulOp::MatmulOp(const OpSpec& spec) : WeightedOp(spec, 1) {
   Attrs attrs(spec);
   act_ = attrs.act();
   bias_ = spec.weights.size() > 1 ? spec.weights[1]->values : nullptr;
   scale_ = spec.weights.size() > 2 ? spec.weights[2]->values : nullptr;
   conv_ = spec.kind == OpKind::kConv2d;
   if (conv_) geometry_.read(&attrs);
-}
-
-Status MatmulOp::infer() {
-  const Node& x = *in[0];
-  int64_t dims[kRankMax];
-  std::copy(x.dims, x.dims + x.rank, dims);
-  const int64_t taps = geometry_.taps();
-  if (x.channels != w_.cols / taps * w_.groups) {
-    return error("expects " + std::to_string(w_.cols / taps * w_.groups) + (conv_ ? " channels" : " features") +
-                 ", its input has " + std::to_string(x.channels));
-  }
-  if (conv_) {
-    const std::string wrong = geometry_.infer(x, &dims[2], &dims[3]);
-    if (!wrong.empty()) return error(wrong);
-  }
-  dims[x.axis] = w_.rows;
-  set_out(x.rank, dims);
-  if (in.size() > 1 && !in[1]->same_dims(*out)) return error("its residual input has another shape");
-  return {};
 }
 
 void MatmulOp::constrain(Layout* layout) {

@@ -41,11 +41,10 @@ struct Range {
   int64_t panel, panel_end, col, col_end;
 };
 
-class MatmulOp : public Op {
+class MatmulOp : public WeightedOp {
  public:
   explicit MatmulOp(const OpSpec& spec);
 
-  Status infer() override;
   void constrain(Layout* layout) override;
   Status prepare(size_t* table_bytes, size_t* scratch_size) override;
   bool exact(const Node& x) const override;
@@ -231,11 +230,8 @@ class MatmulOp : public Op {
   void run_winograd(const RunContext& ctx) const;
   void winograd_part(const RunContext& ctx, int part, const Range& range) const;  // columns: groups of strips
 
-  const Weights& w_;
   Activation act_;
   const float *bias_ = nullptr, *scale_ = nullptr;
-  bool conv_ = false;
-  ConvGeometry geometry_;
 
   bool staged_ = false, few_ = false, winograd_ = false;
   int64_t dots_ = 0;        // of a product codebook: how many of the last columns codeword_dot takes

@@ -7,9 +7,9 @@
 namespace pyrt {
 namespace {
 
-class QMatmulOp : public Op {
+class QMatmulOp : public WeightedOp {
  public:
-  explicit QMatmulOp(const OpSpec& spec) : Op(spec), w_(*spec.weights[0]) {
+  explicit QMatmulOp(const OpSpec& spec) : WeightedOp(spec, 4) {
     Attrs attrs(spec);
     dynamic_ = spec.kind == OpKind::kQLinearDynamic;
     if (dynamic_) {
@@ -20,27 +20,6 @@ class QMatmulOp : public Op {
     low_ = attrs.i32(), high_ = attrs.i32();
     conv_ = spec.kind == OpKind::kQConv2d;
     if (conv_) geometry_.read(&attrs);
-  }
-
-  Status infer() override {
-    const Node& x = *in[0];
-    int64_t dims[kRankMax];
-    std::copy(x.dims, x.dims + x.rank, dims);
-    const int64_t taps = geometry_.taps();
-    // Groups begin with a column of four channels; only an ungrouped weight may leave the last one incomplete.
-    const int64_t channels = depthwise() ? w_.rows : w_.cols / taps * w_.groups;
-    if (depthwise() || w_.groups > 1 ? x.channels != channels : round_up(x.channels, 4) != channels) {
-      return error("expects " + std::to_string(channels) + " channels or features, its input has " +
-                   std::to_string(x.channels));
-    }
-    if (conv_) {
-      const std::string wrong = geometry_.infer(x, &dims[2], &dims[3]);
-      if (!wrong.empty()) return error(wrong);
-    }
-    dims[x.axis] = w_.rows;
-    set_out(x.rank, dims);
-    if (in.size() > 1 && !in[1]->same_dims(*out)) return error("its residual input has another shape");
-    return {};
   }
 
   void constrain(Layout* layout) override {
@@ -247,11 +226,9 @@ class QMatmulOp : public Op {
   static constexpr int64_t kDotColumns = 3;
   static constexpr float kLargest = 0x1p100f;
 
-  const Weights& w_;
-  ConvGeometry geometry_;
   float residual_scale_ = 0.0f;
   int low_ = 0, high_ = 255;
-  bool conv_ = false, few_ = false, dots_ = false, dynamic_ = false;
+  bool few_ = false, dots_ = false, dynamic_ = false;
   Activation act_;
   Node* source_ = nullptr;   // the input, its phases, or what it is rounded to
   Node* columns_ = nullptr;  // dynamic: scales of its columns
