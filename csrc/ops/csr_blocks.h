@@ -25,13 +25,13 @@ struct CsrBlocks {
   int64_t copied = 0;       // floats of a packed block
 
   // For `entries` in rows x k of a group, times `cols` columns. shifted: rows of X start anywhere, as those of the taps
-  // of a convolution do, and a vector load of them takes two cache lines.
-  static CsrBlocks choose(int64_t rows, int64_t k, int64_t entries, int64_t cols, bool shifted) {
+  // of a convolution do, and a vector load of them takes two cache lines. pass: lines that the kernel does at once.
+  static CsrBlocks choose(int64_t rows, int64_t k, int64_t entries, int64_t cols, bool shifted, int64_t pass) {
     constexpr int64_t kLine = 64, kColumns = 16;  // bytes of a cache line, floats in it
     constexpr int64_t kNarrowest = 2;             // lines
     // Of a row in a block: fewer are not worth loading and storing its sums, and more not worth a block beyond L1.
     constexpr int64_t kFewest = 16, kEnough = 40;
-    constexpr int64_t kMoreEntries = 65536;  // where each time X is copied or read again
+    constexpr int64_t kMoreEntries = 131072;  // where each time X is copied or read again
     CsrBlocks b;
     // A copied row is read once per row of W that has an entry in its column.
     b.packed = shifted && std::min(entries, kMoreEntries) >= 3 * k;
@@ -42,7 +42,8 @@ struct CsrBlocks {
     // Long rows fill blocks of few columns, and a wider tile has fewer loads per multiply-add.
     const int64_t per_row = entries / std::max<int64_t>(rows, 1);
     const bool long_rows = per_row >= k / (b.packed ? 6 : 4);
-    if (long_rows && lines < kNarrowest) lines = 4;
+    // So it has where blocks are copied anyway, if the kernel does not go over W once for every two lines.
+    if ((long_rows || (b.packed && pass > kNarrowest)) && lines < kNarrowest) lines = 4;
     lines = std::min(std::clamp(lines, kNarrowest, kWidest), columns);
     lines = ceil_div(columns, ceil_div(columns, lines));  // tiles of about the same width
     b.tile = lines * kColumns;

@@ -14,7 +14,8 @@ namespace {
 
 // One pass over all rows for NV vectors of columns from column 0. U independent sums per vector hide the latency of the
 // multiply-add (4 cycles, 2 a cycle: 8 in flight), which rows of a narrow tile could not fill.
-template <class V, int NV, int U, bool lines>
+// half: of the last vector only the first half is multiplied.
+template <class V, int NV, int U, bool lines, bool half = false>
 inline void csr_tile(const CsrArgs& a) {
   // Held in registers: the compiler must think that a store to y changes `a`.
   const float *const x = a.x, *const all_values = a.val;
@@ -23,6 +24,7 @@ inline void csr_tile(const CsrArgs& a) {
   const ptrdiff_t y_stride = a.y_stride;
   const int rows = a.rows;
   const bool first = a.first, last = a.last;
+  constexpr int kAhead = 2;  // rows
   float* y = a.y;
   const RowFinish<V> finish(a.epilogue);
   const Place<V, lines> place(a);
@@ -30,6 +32,15 @@ inline void csr_tile(const CsrArgs& a) {
     const int32_t* off = all_off + begin[r];
     const float* val = all_values + begin[r];
     uint32_t n = end[r] - begin[r];
+    if (!(first && last)) {
+      // A block of columns jumps from row to row, where no hardware prefetcher follows.
+      const uint32_t next = begin[r + kAhead < rows ? r + kAhead : rows - 1];
+#pragma GCC unroll 4
+      for (int i = 0; i < 3 * 16; i += 16) {
+        __builtin_prefetch(all_off + next + i);
+        __builtin_prefetch(all_values + next + i);
+      }
+    }
     typename V::reg acc[U][NV];
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) acc[0][v] = V::zero();
@@ -44,7 +55,8 @@ inline void csr_tile(const CsrArgs& a) {
     const auto add = [&](typename V::reg* sums, typename V::reg w, int64_t at) __attribute__((always_inline)) {
       const float* xk = x + at;
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) sums[v] = V::fma(w, V::load(xk + v * V::width), sums[v]);
+      for (int v = 0; v < NV - half; ++v) sums[v] = V::fma(w, V::load(xk + v * V::width), sums[v]);
+      if constexpr (half) sums[NV - 1] = V::fma_low(w, xk + (NV - 1) * V::width, sums[NV - 1]);
     };
     const auto two_offsets = [&](const int32_t* p) {
       int64_t pair;
@@ -99,6 +111,17 @@ inline void for_tiles(CsrArgs a, const Tile& tile) {
 template <class V, int widest>
 inline void csr(const CsrArgs& args) {
   for_tiles<V, widest>(args, [](const CsrArgs& a, int vectors) {
+    if constexpr (V::width == 16) {
+      if (a.cols <= 16 * vectors - 8) {
+        switch (vectors) {
+          case 2: return csr_tile<V, 2, 4, false, true>(a);
+          case 3: return csr_tile<V, 3, 2, false, true>(a);
+          case 4: return csr_tile<V, 4, 2, false, true>(a);
+          case 5: return csr_tile<V, 5, 2, false, true>(a);
+          case 6: return csr_tile<V, 6, 2, false, true>(a);
+        }
+      }
+    }
     if constexpr (widest > 6) {
       if (vectors == 8) return csr_tile<V, 8, 1, false>(a);
       if (vectors == 7) return csr_tile<V, 7, 1, false>(a);

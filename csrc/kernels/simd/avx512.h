@@ -49,6 +49,11 @@ struct Avx512 {
   }
   static reg pick(reg fours, __m512i place) { return _mm512_permutevar_ps(fours, place); }
   static reg fma(reg a, reg b, reg c) { return _mm512_fmadd_ps(a, b, c); }
+  // Of the first eight lanes; the others become zero.
+  static reg fma_low(reg a, const float* b, reg c) {
+    return _mm512_zextps256_ps512(
+        _mm256_fmadd_ps(_mm512_castps512_ps256(a), _mm256_loadu_ps(b), _mm512_castps512_ps256(c)));
+  }
   static reg add(reg a, reg b) { return _mm512_add_ps(a, b); }
   static reg sub(reg a, reg b) { return _mm512_sub_ps(a, b); }
   static reg mul(reg a, reg b) { return _mm512_mul_ps(a, b); }
