@@ -81,6 +81,24 @@ def function(name: str, f: Callable[..., object], inputs: Callable[[], tuple[Ten
     case(name, lambda: Function(f), inputs)
 
 
+def with_affine(norm: nn.GroupNorm) -> nn.GroupNorm:
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    return norm
+
+
+def counted(x: Tensor) -> Tensor:
+    """A plane of constants that is written in place, as the windows of a shifted attention are numbered."""
+    plane = x.new_zeros((x.shape[2], x.shape[3]))
+    plane[:2, 1:] = 1
+    plane[2:, -3:] = 2
+    return plane
+
+
+# group norm
+case("group_norm", lambda: with_affine(nn.GroupNorm(3, 6)))
+case("group_norm_tokens", lambda: nn.Sequential(nn.Conv1d(5, 8, 1), nn.GroupNorm(1, 8, affine=False)), TOKENS)
+
 # linear
 case("linear", lambda: nn.Linear(12, 7), random((3, 12)))
 case("linear_no_bias", lambda: nn.Linear(12, 33, bias=False), random((3, 12)))
@@ -116,6 +134,22 @@ case("conv_one_channel", lambda: nn.Conv2d(1, 4, 3), random((2, 1, 8, 8)))
 case("conv1d", lambda: nn.Conv1d(6, 8, 3, stride=2, padding=1), random((2, 6, 13)))
 case("conv1d_same", lambda: nn.Conv1d(6, 6, 4, padding="same", groups=6), random((2, 6, 13)))
 case("conv_relu6", lambda: nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU6()))
+# conv_transpose2d
+for number, transposed in enumerate(
+    [
+        {"kernel_size": 2, "stride": 2},
+        {"kernel_size": 4, "stride": 2, "padding": 1},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1, "bias": False},
+        {"kernel_size": 3},
+        {"kernel_size": (1, 5), "stride": (3, 2), "padding": (0, 2), "dilation": (1, 2)},
+        {"kernel_size": 5, "stride": 3, "padding": 4, "output_padding": 2},
+        {"kernel_size": 4, "stride": 2, "groups": 2},
+        {"kernel_size": 3, "stride": 2, "groups": 6, "padding": 1},
+    ]
+):
+    case(f"conv_transpose_{number}", lambda options=transposed: nn.ConvTranspose2d(6, 12, **options))
+case("conv_transpose_1d", lambda: nn.ConvTranspose1d(12, 5, 4, 2, 1), random((2, 12, 7)))
+
 case("pad_conv", lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(6, 8, 3, stride=2)))
 
 # batch norm
@@ -221,6 +255,21 @@ function("mul_channel_first", lambda a, b: b * a, random((2, 6, 4, 5), (2, 6, 1,
 function("mul_by_pixel", lambda a, b: a * b, random((2, 6, 4, 5), (2, 1, 4, 5)))
 function("add_row_column", lambda a, b: a + b, random((2, 6, 4, 1), (2, 6, 1, 5)))
 function("add_unsqueezed", lambda a, b: a + b[:, :, None, None], random((2, 6, 4, 5), (2, 6)))
+case(
+    "class_token",
+    lambda: WithBuffer(lambda x, c: torch.cat([c.expand(x.shape[0], -1, -1), x], 1), torch.randn(1, 1, 12)),
+    TOKENS,
+)
+function("roll", lambda x: torch.roll(x, (-2, 14), (1, -1)))
+function("repeat", lambda x: x[:, :, :1].repeat(1, 2, 4, 3))
+case(
+    "repeat_constant",
+    lambda: WithBuffer(lambda x, c: c.repeat(x.shape[0], 1, 2) + x, torch.randn(1, 5, 6)),
+    TOKENS,
+)
+function("expanded_output", lambda x: x[:, :1].expand(-1, 4, -1, -1))
+function("zeros_beside", lambda x: torch.cat([x, torch.zeros_like(x[:, :2])], 1))
+function("zeros_written", lambda x: x + counted(x))
 function("mul_expanded", lambda a, b: a * b.expand_as(a), random((2, 6, 4, 5), (2, 6, 1, 1)))
 case("add_constant_channel", lambda: WithBuffer(lambda x, c: x + c, torch.randn(6, 1, 1)))
 case("mul_constant_channel", lambda: WithBuffer(lambda x, c: x * c, torch.randn(1, 6, 1, 1)))
@@ -306,6 +355,9 @@ function("transpose", lambda x: x.transpose(1, 3))
 function("squeeze", lambda x: x.mean((2, 3), keepdim=True).squeeze(-1).squeeze(-1))
 function("unsqueeze", lambda x: x.unsqueeze(1), random((2, 12)))
 function("pad_constant", lambda x: F.pad(x, (1, 2, 0, 3), value=0.5))
+for mode in ("reflect", "replicate", "circular"):
+    function(f"pad_{mode}", lambda x, mode=mode: F.pad(x, (2, 1, 0, 3), mode=mode))
+case("pad_reflect_1d", lambda: nn.Conv1d(12, 4, 3, padding=1, padding_mode="reflect"), random((2, 12, 7)))
 function("pad_channels", lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 3, 3)))
 function("dict_output", lambda x: {"twice": x * 2, "same": x, "mean": x.mean((1, 2, 3))})
 function("same_output_twice", lambda x: (x.relu(), x.relu(), x))

@@ -171,10 +171,10 @@ class Unsupported(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(8)
-        self.up = nn.ConvTranspose2d(3, 3, 2)
+        self.up = nn.ConvTranspose3d(2, 2, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.up(x)[..., :8])
+        y = self.norm(self.up(x[None])[0, ..., :8])
         return torch.fft.fft(F.relu(y)).abs() @ y.transpose(2, 3)
 
 
@@ -184,9 +184,9 @@ def test_all_unsupported_ops_are_reported_at_once(tmp_path: Path) -> None:
     text = str(error.value)
     for part in (
         "up (test_convert_ops.py:",
-        "conv_transpose2d",
+        "conv_transpose3d",
         "fft",
-        "interpolate",
+        "conv1d and conv2d",
     ):
         assert part in text, text
     assert not list(tmp_path.iterdir())
@@ -197,8 +197,6 @@ def test_all_unsupported_ops_are_reported_at_once(tmp_path: Path) -> None:
     [
         (Function(lambda x: x.float()), torch.tensor([[1, 2]], dtype=torch.int16), "is torch.int16"),
         (nn.BatchNorm2d(3, track_running_stats=False), torch.randn(2, 3, 4, 4), "track_running_stats"),
-        (Function(lambda x: F.pad(x, (1, 1), "reflect")), torch.randn(2, 3, 4), "reflect"),
-        (Function(lambda x: x.expand(2, 3, 4) * 1), torch.randn(2, 3, 1), "expand"),
         (Function(lambda x: x + torch.rand(3)), torch.randn(2, 3), "aten.rand"),
         (Function(lambda x: x if x.sum() > 0 else -x), torch.randn(2, 3), "torch.export"),
         (nn.Linear(3, 3).double(), torch.randn(2, 3).double(), "float64"),

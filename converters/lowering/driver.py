@@ -38,10 +38,8 @@ from converters.lowering.registry import (
 )
 
 HINTS = {
-    "group_norm": "group norm is not in the format; use batch norm",
-    "native_group_norm": "group norm is not in the format; use batch norm",
-    "conv_transpose2d": "upsample with interpolate + conv2d",
     "conv3d": "of the convolutions conv1d and conv2d are supported",
+    "conv_transpose3d": "of the convolutions conv1d and conv2d are supported",
 }
 INPUT_DTYPES: dict[torch.dtype, Literal["f32", "i32", "i64"]] = {
     torch.float32: "f32",
@@ -194,7 +192,7 @@ class _Lowering:
         context.op, context.dtypes = _op_name(node), [_dtype(a) for a in _all_arguments(node)]
         context.result_dtype = next(f.dtype for f in fakes if isinstance(f, torch.Tensor))
         try:
-            self._check(node, arguments, fakes[0])
+            self._check(node, fakes[0])
             result = self._handle(arguments)
         except Unsupported as reason:
             problem = Problem(context.name, context.source, f"aten.{_op_name(node)}", str(reason))
@@ -206,13 +204,14 @@ class _Lowering:
     def _handle(self, arguments: list[Any]) -> Any:
         context = self.context
         base = context.op.split(".")[0]
-        if base not in TAKES_RANGE:
-            arguments = [self._whole(a) for a in arguments]
+        first = arguments[0] if arguments else None
+        taken: tuple[type, ...] = (Range,) if base in TAKES_RANGE else ()
+        taken += (Expanded,) if base in TAKES_EXPANDED | MAPS_EXPANDED else ()
+        arguments = [self._whole(a, taken) for a in arguments]
         if base not in TAKES_COMPARED:
             arguments = [
                 signs.choose(context, a, 1.0, 0.0) if isinstance(a, Compared) else a for a in arguments
             ]
-        first = arguments[0] if arguments else None
         if base not in MAPS_EXPANDED or not isinstance(first, Expanded):
             return HANDLERS[context.op](context, *arguments)
         # The op on what is repeated, then repeated itself.
@@ -233,12 +232,14 @@ class _Lowering:
             )
         return Expanded(HANDLERS[context.op](context, inner, *arguments[1:]), shape)
 
-    def _whole(self, argument: Any) -> Any:
+    def _whole(self, argument: Any, taken: tuple[type, ...]) -> Any:
         if isinstance(argument, (list, tuple)):
-            return [self._whole(a) for a in argument]
-        return self.context.materialize(argument) if isinstance(argument, Range) else argument
+            return [self._whole(a, taken) for a in argument]
+        if isinstance(argument, (Range, Expanded)) and not isinstance(argument, taken):
+            return self.context.materialize(argument)
+        return argument
 
-    def _check(self, node: torch.fx.Node, arguments: Sequence[Any], fake: Any) -> None:
+    def _check(self, node: torch.fx.Node, fake: Any) -> None:
         name = _op_name(node)
         base = name.split(".")[0]
         if name not in HANDLERS:
@@ -252,11 +253,6 @@ class _Lowering:
             )
         if 0 in _example(fake):
             raise Unsupported("its result is empty; leave empty tensors out")
-        first = arguments[0] if arguments else None
-        if base in MAPS_EXPANDED and isinstance(first, Expanded):
-            return
-        if base not in TAKES_EXPANDED and any(isinstance(a, Expanded) for a in arguments):
-            raise Unsupported("expand is supported only where arithmetic broadcasts it")
 
     def _resolve(self, argument: Any) -> Any:
         if isinstance(argument, torch.fx.Node):
@@ -269,6 +265,8 @@ class _Lowering:
 
     def _is_constant(self, node: torch.fx.Node, arguments: Sequence[Any]) -> bool:
         flat = [x for a in arguments for x in (a if isinstance(a, list) else [a])]
+        if _op_name(node).split(".")[0] not in TAKES_EXPANDED | MAPS_EXPANDED:
+            flat = [x for x in flat if not _is_fixed(x)]
         # A Dim that stayed symbolic is text; so is an option like "same", which then comes with a Value.
         symbolic = any(isinstance(x, str) for x in self._sizes(node))
         random = torch.Tag.nondeterministic_seeded in node.target.tags  # type: ignore[union-attr]
@@ -286,6 +284,8 @@ class _Lowering:
 
         def real(n: torch.fx.Node) -> Any:
             result = self.results.get(n)
+            if isinstance(result, Expanded):
+                return result.value.tensor.to(n.meta["val"].dtype).expand(result.shape)  # type: ignore[union-attr,arg-type]
             return result.tensor if isinstance(result, Constant) else capture.dim(n.meta["val"])
 
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), real)
@@ -306,12 +306,11 @@ class _Lowering:
             value = self.results[node]
             if isinstance(value, Constant):
                 value = self.context.constant(value)
-            if isinstance(value, Range):
+            if isinstance(value, (Range, Expanded)):
                 value = self.context.materialize(value)
             if not isinstance(value, Value) or node.meta["val"].dtype != torch.float32:
                 raise ConvertError(
-                    f"output {name!r} is not a float32 tensor that the file format can compute (expand is "
-                    "supported only where arithmetic broadcasts it)"
+                    f"output {name!r} is not a float32 tensor that the file format can compute"
                 )
             if value in graph.inputs or value in graph.outputs:
                 copy = Value(value.shape, value.example)
@@ -326,6 +325,13 @@ def _not_repeated(x: Expanded, inner: Value, axes: Any) -> None:
         raise Unsupported(
             "a sum over a dimension that torch.expand repeats is not supported; multiply instead"
         )
+
+
+def _is_fixed(x: object) -> bool:
+    """Whether x is a constant that is repeated to a fixed shape."""
+    return (
+        isinstance(x, Expanded) and isinstance(x.value, Constant) and all(isinstance(d, int) for d in x.shape)
+    )
 
 
 def _dtype(argument: Any) -> torch.dtype | None:

@@ -222,10 +222,8 @@ def _number(x: Any) -> Any:
     return float(x) if isinstance(x, (int, float)) else x
 
 
-def _full(c: Context, x: object) -> Value:
-    if not isinstance(x, Value):
-        raise Unsupported("expand without an operand of the full size is not supported")
-    return x
+def _full(c: Context, x: Value | Constant) -> Value:
+    return x if isinstance(x, Value) else c.materialize(Expanded(x, c.shapes[0]))
 
 
 def _operand(c: Context, x: object) -> Value:

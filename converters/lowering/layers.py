@@ -61,8 +61,8 @@ def conv2d(
     weight = need_constant(weight, "the weight")
     if x.rank != 4:
         raise Unsupported("conv2d needs a batch dimension")
-    m, channels, kh, kw = weight.tensor.shape
-    (sh, sw), (dh, dw) = pair(stride), pair(dilation)
+    kh, kw = weight.tensor.shape[2:]
+    dh, dw = pair(dilation)
     if padding == "valid":
         padding = 0
     if padding == "same":
@@ -71,7 +71,23 @@ def conv2d(
     else:
         ph, pw = pair(padding)
         pads = ph, pw, ph, pw
-    output = plane_output(c)
+    return _conv(c, x, weight, bias, pair(stride), pads, (dh, dw), groups, plane_output(c))
+
+
+def _conv(
+    c: Context,
+    x: Value,
+    weight: Constant,
+    bias: object,
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    output: Value,
+) -> Value:
+    """A convolution of [N, C, H, W]; pads: top, left, bottom, right."""
+    m, channels, kh, kw = weight.tensor.shape
+    (sh, sw), (dh, dw) = stride, dilation
     n, _, oh, ow = output.example
     role: Role = "depthwise" if groups > 1 and channels == 1 else "matrix"
     if role == "depthwise" and kh * kw > MAX_DEPTHWISE_TAPS:
@@ -121,11 +137,109 @@ def convolution(
     output_padding: Any,
     groups: int,
 ) -> Value:
-    if transposed or len(stride) > 2:
-        raise Unsupported(
-            "of the convolutions conv1d and conv2d are supported; upsample with interpolate + conv2d"
-        )
+    if len(stride) > 2:
+        raise Unsupported("of the convolutions conv1d and conv2d are supported")
+    if transposed:
+        handler = conv_transpose2d if len(stride) == 2 else conv_transpose1d
+        return handler(c, x, weight, bias, stride, padding, output_padding, groups, dilation)
     return (conv2d if len(stride) == 2 else conv1d)(c, x, weight, bias, stride, padding, dilation, groups)
+
+
+@lowers("conv_transpose2d.input")
+def conv_transpose2d(
+    c: Context,
+    x: object,
+    weight: object,
+    bias: object = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Value:
+    """A convolution that gives each phase of the stride as a channel of its own, and a permute.
+
+    Output t + padding = q s + r is sum over j of x[q - j] w[r + j s], in each of the two dimensions.
+    """
+    x = need_value(x)
+    weight = need_constant(weight, "the weight")
+    if x.rank != 4:
+        raise Unsupported("conv_transpose2d needs a batch dimension")
+    steps, crops, spreads = pair(stride), pair(padding), pair(dilation)
+    inputs, channels = weight.tensor.shape[:2]
+    filters = weight.tensor.reshape(groups, inputs // groups, channels, *weight.tensor.shape[2:]).transpose(
+        1, 2
+    )
+    output = plane_output(c)
+    sizes, before, after, rows = [], [], [], []
+    for axis, (s, p, d) in enumerate(zip(steps, crops, spreads, strict=True), 3):
+        taps = filters.shape[axis]
+        spread = filters.new_zeros((*filters.shape[:axis], (taps - 1) * d + 1, *filters.shape[axis + 1 :]))
+        spread.index_copy_(axis, torch.arange(taps) * d, filters)
+        phase = -(-spread.shape[axis] // s)  # taps of a phase
+        high, wide = x.shape[axis - 1], output.shape[axis - 1]
+        if not isinstance(high, int) or not isinstance(wide, int):
+            raise Unsupported(
+                "a transposed convolution needs a fixed height and width; export without dynamic ones"
+            )
+        before.append(phase - 1 - p // s)
+        after.append(-(-(p + wide) // s) - high)
+        if before[-1] < 0 or after[-1] < 0:
+            raise Unsupported("the padding of a transposed convolution is larger than its kernel")
+        sizes.append(high + before[-1] + after[-1] - phase + 1)
+        rows.append(p % s)
+        filters = torch.nn.functional.pad(
+            spread.movedim(axis, -1), (0, phase * s - spread.shape[axis])
+        ).movedim(-1, axis)
+    phases = [-(-size // s) for size, s in zip(filters.shape[3:], steps, strict=True)]
+    (sh, sw), (kh, kw) = steps, phases
+    split = filters.reshape(groups * channels, inputs // groups, kh, sh, kw, sw).flip(2, 4)
+    matrix = split.permute(0, 3, 5, 1, 2, 4).reshape(-1, inputs // groups, kh, kw)
+    if bias is not None:
+        vector = need_constant(bias, "the bias")
+        bias = Constant(vector.tensor.repeat_interleave(sh * sw), vector.name)
+    planes = [channels * groups * sh * sw, *sizes]
+    shape, example = (x.shape[0], *planes), (x.example[0], *planes)
+    pads = before[0], before[1], after[0], after[1]
+    y = _conv(c, x, Constant(matrix, weight.name), bias, (1, 1), pads, (1, 1), groups, Value(shape, example))
+    m, (qh, qw) = channels * groups, sizes
+    if sh * sw > 1:
+        y = c.reshape(y, (shape[0], m, sh, sw, qh, qw), (example[0], m, sh, sw, qh, qw))
+        mixed = (m, qh, sh, qw, sw)
+        y = c.emit(
+            "permute",
+            [y],
+            {"axes": [0, 1, 4, 2, 5, 3]},
+            output=Value((shape[0], *mixed), (example[0], *mixed)),
+        )
+        y = c.reshape(y, (shape[0], m, qh * sh, qw * sw), (example[0], m, qh * sh, qw * sw))
+    for axis, start in zip((2, 3), rows, strict=True):
+        size = output.example[axis]
+        if y.shape[axis] != size:
+            cut = (*y.example[1:axis], size, *y.example[axis + 1 :])
+            attrs: dict[str, Attr] = {"axis": axis, "start": start, "stop": start + size, "step": 1}
+            y = c.emit("slice", [y], attrs, output=Value((y.shape[0], *cut), (y.example[0], *cut)))
+    return y
+
+
+@lowers("conv_transpose1d.default")
+def conv_transpose1d(
+    c: Context,
+    x: object,
+    weight: object,
+    bias: object = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Value:
+    plane = as_plane(c, need_value(x))
+    weight = need_constant(weight, "the weight")
+    filters = Constant(weight.tensor.unsqueeze(2), weight.name)
+    across, along, spread = ((first, pair(v)[0]) for first, v in ((1, stride), (0, padding), (1, dilation)))
+    y = conv_transpose2d(c, plane, filters, bias, across, along, 0, groups, spread)
+    return c.reshape(y, c.shapes[0], c.examples[0])
 
 
 def as_plane(c: Context, x: Value) -> Value:

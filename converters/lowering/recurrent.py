@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from converters.graph import Attr, Dim, Value
-from converters.lowering.registry import Constant, Context, Unsupported, lowers, need_constant, need_value
+from converters.lowering.registry import (
+    Constant,
+    Context,
+    Expanded,
+    Unsupported,
+    lowers,
+    need_constant,
+    need_value,
+    uniform,
+)
 from converters.lowering.shapes import TO_END, permute_value
 
 LSTM, GRU = 0, 1
 GATES = {LSTM: 4, GRU: 3}
-
-
-@dataclass(frozen=True)
-class Zeros:
-    """Zeros of a shape that is known at run time only: of use as the initial state of an LSTM or GRU."""
-
-
-@lowers("zeros.default", "new_zeros.default", "zeros_like.default")
-def zeros(c: Context, *_: Any) -> Zeros:
-    return Zeros()
 
 
 @lowers("lstm.input")
@@ -130,10 +128,9 @@ def _cell(
 
 def _initial(c: Context, states: Sequence[object], number: int) -> list[Value]:
     """The initial states of a layer and direction, [1, batch, hidden]; none if they are zero."""
-    if all(isinstance(s, Zeros) or (isinstance(s, Constant) and not s.tensor.any()) for s in states):
+    if all(uniform(s) == 0 for s in states):
         return []
-    if any(isinstance(s, Zeros) for s in states):
-        raise Unsupported("give all initial states or none")
+    states = [c.materialize(s) if isinstance(s, Expanded) else s for s in states]
     return [
         c.constant(Constant(s.tensor[number : number + 1], s.name))
         if isinstance(s, Constant)

@@ -109,6 +109,7 @@ def lowers(*names: str) -> Callable[[H], H]:
 
     def register(handler: H) -> H:
         for name in names:
+            assert name not in HANDLERS, f"{name} has two handlers"
             HANDLERS[name] = handler
         return handler
 
@@ -195,8 +196,10 @@ class Context:
         weight = self.weight(constant, "constant", "constant", constant.array.reshape(-1, 1))
         return self.emit("constant", [], {"dims": list(shape)}, [weight], output=Value(shape, shape))
 
-    def materialize(self, x: Range) -> Value:
-        """A range as a value; one op for all equal ones."""
+    def materialize(self, x: Range | Expanded) -> Value:
+        """A range as a value, one op for all equal ones; what is repeated in full."""
+        if isinstance(x, Expanded):
+            return self._repeated(x)
         key = x.size, x.start, x.step
         if key not in self.ranges:
             source = next((v for v in self.graph.inputs if x.size in v.shape), None)
@@ -205,6 +208,37 @@ class Context:
             attrs: dict[str, Attr] = {"axis": source.shape.index(x.size), "start": x.start, "step": x.step}
             self.ranges[key] = self.emit("range", [source], attrs, output=Value((x.size,), (x.example,)))
         return self.reshape(self.ranges[key], x.shape, x.examples)
+
+    def _repeated(self, x: Expanded) -> Value:
+        """What is repeated plus zeros: along a size of the input those of a range in steps of 0."""
+        rank = len(x.shape)
+        if isinstance(x.value, Constant):
+            tensor = x.value.tensor
+            y = self.constant(
+                Constant(tensor.reshape((1,) * (rank - tensor.dim()) + tensor.shape), x.value.name)
+            )
+        else:
+            y = self.with_rank(x.value, rank)
+        for axis, size in enumerate(x.shape):
+            if size == y.shape[axis]:
+                continue
+            ones = (1,) * axis, (1,) * (rank - axis - 1)
+            if isinstance(size, int):
+                zeros = self.constant(Constant(torch.zeros(*ones[0], size, *ones[1])))
+            else:
+                zeros = self.materialize(
+                    Range(size, self._example_of(size), 0, 0, (*ones[0], size, *ones[1]))
+                )
+            shape = (*y.shape[:axis], size, *y.shape[axis + 1 :])
+            example = (*y.example[:axis], zeros.example[axis], *y.example[axis + 1 :])
+            y = self.emit("binary", [y, zeros], {"fn": 0}, output=Value(shape, example))
+        return y
+
+    def _example_of(self, size: str) -> int:
+        for v in self.graph.inputs:
+            if size in v.shape:
+                return v.example[v.shape.index(size)]
+        raise Unsupported(f"repeating {size} times, which is not a size of an input")
 
     def few_values(self, constant: Constant) -> bool:
         """Whether a codebook holds all values of a constant."""
@@ -241,6 +275,15 @@ class Context:
         """x with leading dimensions of 1, for numpy broadcasting."""
         ones = (1,) * (rank - x.rank)
         return self.reshape(x, ones + x.shape, ones + x.example)
+
+
+def uniform(x: object) -> float | None:
+    """The number that a constant consists of, repeated or not; None of anything else."""
+    tensor = x.value.tensor if isinstance(x, Expanded) and isinstance(x.value, Constant) else None
+    tensor = x.tensor if isinstance(x, Constant) else tensor
+    if tensor is None or tensor.numel() == 0 or not bool((tensor == tensor.flatten()[0]).all()):
+        return None
+    return float(tensor.flatten()[0])
 
 
 def need_value(x: object, what: str = "the input") -> Value:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from converters.graph import Attr, Dim, Value, Weight
+from converters.graph import NONE, Activation, Attr, Dim, Value, Weight
 from converters.lowering import signs
-from converters.lowering.elementwise import ADD, MUL, SUB, binary, scalar, unary
-from converters.lowering.layers import linear
+from converters.lowering.elementwise import ADD, DIV, MUL, SUB, binary, scalar, unary
+from converters.lowering.layers import affine, linear
+from converters.lowering.pooling import MEAN, SUM
 from converters.lowering.registry import (
     Compared,
     Constant,
@@ -23,6 +24,7 @@ from converters.lowering.registry import (
     lowers,
     need_constant,
     need_value,
+    uniform,
 )
 
 EQ, NE, LT, LE, GT, GE = range(5, 11)
@@ -78,6 +80,38 @@ def rms_norm(
     )
 
 
+@lowers("group_norm.default", "native_group_norm.default")
+def group_norm(c: Context, x: object, *arguments: Any) -> Any:
+    """By means over the groups, since a group is not one vector of channels."""
+    x = need_value(x)
+    if c.op.startswith("native"):
+        weight, bias, _, _, _, groups, eps = arguments
+    else:
+        groups, weight, bias, eps = (*arguments, *(None, None, 1e-5)[len(arguments) - 1 :])[:4]
+    if any(not isinstance(size, int) for size in x.shape[1:]):
+        raise Unsupported("a group norm of planes of a dynamic size is not supported; use a fixed size")
+    size = int(np.prod(x.example[1:])) // groups
+    grouped = c.reshape(x, (x.shape[0], groups, size), (x.example[0], groups, size))
+
+    def emit(kind: str, inputs: list[Value], attrs: dict[str, Attr], act: Activation = NONE) -> Value:
+        last = 1 if kind == "reduce" or inputs[0].shape[2] == 1 else size
+        output = Value((x.shape[0], groups, last), (x.example[0], groups, last))
+        return c.emit(kind, inputs, attrs, act=act, output=output)
+
+    mean: dict[str, Attr] = {"fn": MEAN, "keepdim": 1, "axes": [2]}
+    centred = emit("binary", [grouped, emit("reduce", [grouped], mean)], {"fn": SUB})
+    variance = emit("reduce", [emit("binary", [centred, centred], {"fn": MUL})], mean)
+    variance = emit("scalar", [variance], {"fn": ADD, "reversed": 0, "s": float(eps)})
+    deviation = emit("unary", [variance], {}, Activation("sqrt", 0.0, 0.0))
+    y = c.reshape(emit("binary", [centred, deviation], {"fn": DIV}), x.shape, x.example)
+    if weight is not None or bias is not None:
+        ones = torch.ones(x.example[1])
+        scale = ones if weight is None else need_constant(weight, "the weight").tensor
+        shift = torch.zeros_like(ones) if bias is None else need_constant(bias, "the bias").tensor
+        y = affine(c, y, scale, shift, 1)
+    return y if len(c.shapes) == 1 else (y, None, None)
+
+
 @lowers("linalg_vector_norm.default", "norm.ScalarOpt_dim")
 def vector_norm(
     c: Context, x: object, order: float | None = 2, dims: Any = None, keepdim: bool = False, *_: Any
@@ -87,7 +121,7 @@ def vector_norm(
         raise Unsupported("of the norms the one of order 2 along given dimensions is supported")
     axes = sorted(d % x.rank for d in (dims if isinstance(dims, (list, tuple)) else [dims]))
     squares = c.emit("binary", [x, x], {"fn": MUL}, output=Value(x.shape, x.example))
-    attrs: dict[str, Attr] = {"fn": 1, "keepdim": int(keepdim), "axes": axes}
+    attrs: dict[str, Attr] = {"fn": SUM, "keepdim": int(keepdim), "axes": axes}
     sums = c.emit("reduce", [squares], attrs)
     return unary(c, sums, "sqrt")
 
@@ -212,15 +246,6 @@ for _name, _fn in COMPARISONS.items():
     lowers(f"{_name}.Scalar", f"{_name}.Tensor")(_comparison(_name, _fn))
 
 
-def _uniform(x: Any) -> float | None:
-    """The number that a constant consists of."""
-    tensor = x.value.tensor if isinstance(x, Expanded) and isinstance(x.value, Constant) else None
-    tensor = x.tensor if isinstance(x, Constant) else tensor
-    if tensor is None or tensor.numel() == 0 or not bool((tensor == tensor.flatten()[0]).all()):
-        return None
-    return float(tensor.flatten()[0])
-
-
 def _expanded(c: Context, x: Any) -> Any:
     """x in the shape of the result."""
     inner = x.value if isinstance(x, Expanded) else x
@@ -234,7 +259,7 @@ def _expanded(c: Context, x: Any) -> Any:
 @lowers("__and__.Tensor", "logical_and.default", "bitwise_and.Tensor")
 def both(c: Context, a: Any, b: Any) -> Any:
     for x, other in ((a, b), (b, a)):
-        if _uniform(x) == 1:
+        if uniform(x) == 1:
             return _expanded(c, other)
     return binary(c, MUL, a, b)
 
@@ -335,7 +360,7 @@ def index_select(c: Context, x: Any, dim: int, numbers: Any) -> Any:
 
 @lowers("gather.default")
 def gather(c: Context, x: Any, *_: Any) -> Any:
-    number = _uniform(x)
+    number = uniform(x)
     if number is None:
         raise Unsupported("gather is supported of a tensor that is one number throughout; use an embedding")
     return Expanded(Constant(torch.tensor(number)), c.shapes[0])
@@ -348,7 +373,7 @@ def lookup(c: Context, table: Constant, ids: Any) -> Any:
     if isinstance(ids, Expanded) and isinstance(ids.value, Value):
         inner = lookup(c, table, ids.value)
         return Expanded(inner, c.shapes[0])
-    number = _uniform(ids)
+    number = uniform(ids)
     if number is not None:
         return Expanded(Constant(table.tensor[int(number)]), c.shapes[0])
     ids = need_value(ids, "the index")
@@ -374,7 +399,7 @@ def embedding(c: Context, weight: object, ids: Any, *_: Any) -> Any:
 
 def constant_part(c: Context, x: Constant, dim: int, start: int, step: int) -> Any:
     """The start of a constant up to a size of an input."""
-    number = _uniform(x)
+    number = uniform(x)
     if number is not None:
         return Expanded(Constant(torch.tensor(number)), c.shapes[0])
     size, example = c.shapes[0][dim], c.examples[0][dim]

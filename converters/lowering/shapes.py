@@ -114,6 +114,39 @@ def expand(c: Context, x: object, *_: Any) -> Value | Expanded:
     return Expanded(x, c.shapes[0])
 
 
+@lowers("repeat.default")
+def repeat(c: Context, x: object, times: Sequence[Dim]) -> Value | Expanded:
+    """Copies side by side; along a dimension of one element that element is expanded."""
+    y = c.with_rank(c.constant(x) if isinstance(x, Constant) else need_value(x), len(times))
+    for axis, number in enumerate(times):
+        if y.shape[axis] == 1 or number == 1:
+            continue
+        if not isinstance(number, int):
+            raise Unsupported(
+                "repeating more than one element as often as a size of the input is not supported"
+            )
+        shape, example = list(y.shape), list(y.example)
+        shape[axis], example[axis] = c.shapes[0][axis], c.examples[0][axis]
+        y = c.emit("concat", [y] * number, {"axis": axis}, output=Value(tuple(shape), tuple(example)))
+    return y if y.shape == c.shapes[0] else Expanded(y, c.shapes[0])
+
+
+@lowers("roll.default")
+def roll(c: Context, x: object, shifts: Sequence[int], axes: Sequence[int] = ()) -> Value:
+    y = need_value(x)
+    if not axes or any(not isinstance(shift, int) for shift in shifts):
+        raise Unsupported("roll is supported by fixed numbers along given dimensions")
+    for shift, axis in zip(shifts, (a % y.rank for a in axes), strict=True):
+        size = y.shape[axis]
+        if not isinstance(size, int):
+            raise Unsupported("roll along a dynamic dimension is not supported")
+        if shift % size:
+            end = shift % size
+            parts = [_part(c, y, axis, size - end, end), _part(c, y, axis, 0, size - end)]
+            y = c.emit("concat", parts, {"axis": axis}, output=Value(y.shape, y.example))
+    return y
+
+
 @lowers("slice.Tensor")
 def slice_(
     c: Context, x: object, dim: int = 0, start: Dim | None = None, end: Dim | None = None, step: int = 1
@@ -191,10 +224,6 @@ def unbind(c: Context, x: object, dim: int = 0) -> list[Value]:
 
 @lowers("cat.default")
 def cat(c: Context, tensors: Sequence[Any], dim: int = 0) -> Value:
-    if any(isinstance(x, Expanded) for x in tensors):
-        raise Unsupported(
-            "concat of an expanded tensor is not supported; use repeat-free code or interpolate"
-        )
     values = [c.constant(x) if isinstance(x, Constant) else x for x in tensors]
     if len(values) == 1:
         return need_value(values[0])
@@ -209,7 +238,7 @@ def stack(c: Context, tensors: Sequence[Any], dim: int = 0) -> Value:
         shape, example = (*x.shape[:dim], 1, *x.shape[dim:]), (*x.example[:dim], 1, *x.example[dim:])
         return c.reshape(x, shape, example)
 
-    return cat(c, [raised(need_value(x)) for x in tensors], dim)
+    return cat(c, [raised(c.constant(x) if isinstance(x, Constant) else need_value(x)) for x in tensors], dim)
 
 
 @lowers("constant_pad_nd.default")
@@ -229,6 +258,26 @@ def pad(c: Context, x: object, pads: Sequence[int], value: float | None = 0.0) -
 def pad_mode(
     c: Context, x: object, pads: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Value:
-    if mode != "constant":
-        raise Unsupported(f"padding mode {mode!r} is not supported; use zeros or a constant")
-    return pad(c, x, pads, value)
+    if mode == "constant":
+        return pad(c, x, pads, value)
+    y = need_value(x)
+    if any(not isinstance(p, int) or p < 0 for p in pads):
+        raise Unsupported("negative or computed padding is not supported; use a slice")
+    for i in range(0, len(pads), 2):  # torch starts at the last dimension
+        axis = y.rank - 1 - i // 2
+        before, after = pads[i], pads[i + 1]
+        if mode == "circular":
+            parts = [_part(c, y, axis, -before, before)] * (before > 0) + [y]
+            parts += [_part(c, y, axis, 0, after)] * (after > 0)
+        else:
+            # Lines, counted from either end.
+            first = [0] * before if mode == "replicate" else list(range(before, 0, -1))
+            last = [-1] * after if mode == "replicate" else [-2 - n for n in range(after)]
+            lines = {n: _part(c, y, axis, n, 1) for n in dict.fromkeys(first + last)}
+            parts = [*(lines[n] for n in first), y, *(lines[n] for n in last)]
+        if len(parts) > 1:
+            shape, example = list(y.shape), list(y.example)
+            example[axis] += before + after
+            shape[axis] = c.shapes[0][axis]
+            y = c.emit("concat", parts, {"axis": axis}, output=Value(tuple(shape), tuple(example)))
+    return y
