@@ -249,6 +249,13 @@ inline void copy_rows(const CopyRowsArgs& a) {
       for (; c + V::width < a.n; c += V::width) {
         V::store(y + c, V::even(V::load(x + 2 * c), V::load(x + 2 * c + V::width)));
       }
+      // Masked stores of AVX2 are slow: the last vector overlaps the one before, and short rows are copied one by one.
+      if (c < a.n && a.n == a.y_cols && a.n >= V::width) {
+        const float* last = x + 2 * (a.n - V::width);
+        V::store(y + a.n - V::width, V::even(V::load(last), V::load_first(last + V::width, V::width - 1)));
+        c = a.n;
+      }
+      for (; V::width <= 8 && a.n == a.y_cols && c < a.n; ++c) y[c] = x[2 * c];
       if (c < a.n) {
         const int left = 2 * (a.n - c) - 1;  // up to the last value taken
         const auto v = V::even(V::load_first(x + 2 * c, left), V::load_first(x + 2 * c + V::width, left - V::width));

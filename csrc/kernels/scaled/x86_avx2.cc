@@ -14,12 +14,13 @@ namespace {
 
 using V = Int8Avx2;
 
-// As many columns at a time as the registers hold beside the weights.
+// As many columns at a time as the registers hold beside the weights; of one column three sums, for two would wait for
+// each other's multiply-adds.
 template <class Q, class S>
 void scaled(const ScaledArgs& a) {
   int c0 = 0;
   for (; a.product.cols - c0 >= 2; c0 += 2) scaled_tile<V, Q, S, 2, 1>(a, c0);
-  if (c0 < a.product.cols) scaled_tile<V, Q, S, 1, 2>(a, c0);
+  if (c0 < a.product.cols) scaled_tile<V, Q, S, 1, 3>(a, c0);
 }
 
 template <class Q>

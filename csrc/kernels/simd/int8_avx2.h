@@ -32,8 +32,9 @@ struct Int8Avx2 : Avx2 {
   static ireg high_halves(ireg v) { return _mm256_srli_epi32(v, 16); }
   static reg to_f32(ireg v) { return _mm256_cvtepi32_ps(v); }
   static reg as_f32(ireg v) { return _mm256_castsi256_ps(v); }
-  // To nearest even, within +-2^30: past 2^31 the conversion is undefined. max takes its second operand for a NaN.
-  static ireg round_to_i32(reg v) { return _mm256_cvtps_epi32(min(set1(0x1p30f), max(v, set1(-0x1p30f)))); }
+  // To nearest even, up to 2^30. What is below -2^31 becomes that, and so does a NaN, of which min takes its second
+  // operand.
+  static ireg round_to_i32(reg v) { return _mm256_cvtps_epi32(min(set1(0x1p30f), v)); }
   static ireg max_u8(ireg a, ireg b) { return _mm256_max_epu8(a, b); }
   static ireg min_u8(ireg a, ireg b) { return _mm256_min_epu8(a, b); }
   // Byte I of each lane.
