@@ -81,7 +81,7 @@ def function(name: str, f: Callable[..., object], inputs: Callable[[], tuple[Ten
     case(name, lambda: Function(f), inputs)
 
 
-def with_affine(norm: nn.GroupNorm) -> nn.GroupNorm:
+def with_affine(norm: nn.GroupNorm | nn.InstanceNorm2d) -> nn.Module:
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     return norm
@@ -95,9 +95,13 @@ def counted(x: Tensor) -> Tensor:
     return plane
 
 
-# group norm
+# group norm and instance norm
 case("group_norm", lambda: with_affine(nn.GroupNorm(3, 6)))
 case("group_norm_tokens", lambda: nn.Sequential(nn.Conv1d(5, 8, 1), nn.GroupNorm(1, 8, affine=False)), TOKENS)
+case("group_norm_vector", lambda: with_affine(nn.GroupNorm(2, 12)), random((3, 12)))
+case("group_norm_rank3", lambda: with_affine(nn.GroupNorm(5, 5)), TOKENS)
+case("instance_norm", lambda: with_affine(nn.InstanceNorm2d(6, affine=True)))
+case("instance_norm_tracked", lambda: nn.InstanceNorm1d(5, track_running_stats=True), TOKENS)
 
 # linear
 case("linear", lambda: nn.Linear(12, 7), random((3, 12)))
@@ -260,6 +264,12 @@ case(
     lambda: WithBuffer(lambda x, c: torch.cat([c.expand(x.shape[0], -1, -1), x], 1), torch.randn(1, 1, 12)),
     TOKENS,
 )
+function(
+    "baddbmm",
+    lambda x, a, b: torch.baddbmm(x, a, b, beta=0.5, alpha=2),
+    random((2, 1, 4), (2, 5, 12), (2, 12, 4)),
+)
+function("cat_empty", lambda x: torch.cat([torch.zeros(0), x], 1) * 2)
 function("roll", lambda x: torch.roll(x, (-2, 14), (1, -1)))
 function("repeat", lambda x: x[:, :, :1].repeat(1, 2, 4, 3))
 case(

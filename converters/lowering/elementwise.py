@@ -152,7 +152,7 @@ def add(c: Context, a: Any, b: Any, alpha: float = 1) -> Any:
             return replace(a, start=a.start + b)
         a = c.materialize(a)
     b = c.materialize(b) if isinstance(b, Range) else b
-    return binary(c, ADD, a, _scaled(c, b, alpha))
+    return binary(c, ADD, a, scaled(c, b, alpha))
 
 
 @lowers("sub.Tensor", "sub.Scalar")
@@ -162,12 +162,12 @@ def sub(c: Context, a: Any, b: Any, alpha: float = 1) -> Any:
             return replace(a, start=a.start - b)
         a = c.materialize(a)
     b = c.materialize(b) if isinstance(b, Range) else b
-    return binary(c, SUB, a, _scaled(c, b, alpha))
+    return binary(c, SUB, a, scaled(c, b, alpha))
 
 
 @lowers("rsub.Tensor", "rsub.Scalar")
 def rsub(c: Context, a: Any, b: Any, alpha: float = 1) -> Any:
-    return binary(c, SUB, b, _scaled(c, a, alpha))
+    return binary(c, SUB, b, scaled(c, a, alpha))
 
 
 @lowers("mul.Tensor", "mul.Scalar")
@@ -180,14 +180,15 @@ def div(c: Context, a: Any, b: Any) -> Any:
     return binary(c, DIV, a, b)
 
 
-def _scaled(c: Context, x: Any, alpha: float) -> Any:
+def scaled(c: Context, x: Any, alpha: float) -> Any:
+    """x * alpha, for the ops that have such a factor."""
     if alpha == 1:
         return x
     if isinstance(x, Value):
-        scaled = Value(x.shape, x.example)
-        return c.emit("scalar", [x], {"fn": MUL, "reversed": 0, "s": float(alpha)}, output=scaled)
+        output = Value(x.shape, x.example)
+        return c.emit("scalar", [x], {"fn": MUL, "reversed": 0, "s": float(alpha)}, output=output)
     if isinstance(x, Expanded):
-        return Expanded(_scaled(c, x.value, alpha), x.shape)
+        return Expanded(scaled(c, x.value, alpha), x.shape)
     return Constant(x.tensor * alpha) if isinstance(x, Constant) else x * alpha
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from converters.graph import NONE, Activation, Attr, Dim, Value, Weight
+from converters.graph import Activation, Attr, Dim, Value, Weight
 from converters.lowering import signs
-from converters.lowering.elementwise import ADD, DIV, MUL, SUB, binary, scalar, unary
-from converters.lowering.layers import affine, linear
+from converters.lowering.elementwise import ADD, DIV, MUL, SUB, binary, scalar, scaled, unary
+from converters.lowering.layers import affine, batch_norm, linear
 from converters.lowering.pooling import MEAN, SUM
 from converters.lowering.registry import (
     Compared,
@@ -80,36 +80,68 @@ def rms_norm(
     )
 
 
-@lowers("group_norm.default", "native_group_norm.default")
-def group_norm(c: Context, x: object, *arguments: Any) -> Any:
-    """By means over the groups, since a group is not one vector of channels."""
+@lowers("group_norm.default")
+def group_norm(
+    c: Context, x: object, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
+) -> Value:
+    """By a mean of each channel, then of the channels of a group: a group is not one vector of channels."""
     x = need_value(x)
-    if c.op.startswith("native"):
-        weight, bias, _, _, _, groups, eps = arguments
-    else:
-        groups, weight, bias, eps = (*arguments, *(None, None, 1e-5)[len(arguments) - 1 :])[:4]
-    if any(not isinstance(size, int) for size in x.shape[1:]):
-        raise Unsupported("a group norm of planes of a dynamic size is not supported; use a fixed size")
-    size = int(np.prod(x.example[1:])) // groups
-    grouped = c.reshape(x, (x.shape[0], groups, size), (x.example[0], groups, size))
+    rank, channels = x.rank, x.example[1]
+    if rank > 4:
+        raise Unsupported("a group norm of volumes is not supported")
+    middle = (1,) * (4 - rank)
+    plane = c.reshape(x, (*x.shape[:2], *middle, *x.shape[2:]), (*x.example[:2], *middle, *x.example[2:]))
+    batch, example = plane.shape[0], plane.example[0]
 
-    def emit(kind: str, inputs: list[Value], attrs: dict[str, Attr], act: Activation = NONE) -> Value:
-        last = 1 if kind == "reduce" or inputs[0].shape[2] == 1 else size
-        output = Value((x.shape[0], groups, last), (x.example[0], groups, last))
-        return c.emit(kind, inputs, attrs, act=act, output=output)
+    def like(v: Value) -> Value:
+        return Value(v.shape, v.example)
 
-    mean: dict[str, Attr] = {"fn": MEAN, "keepdim": 1, "axes": [2]}
-    centred = emit("binary", [grouped, emit("reduce", [grouped], mean)], {"fn": SUB})
-    variance = emit("reduce", [emit("binary", [centred, centred], {"fn": MUL})], mean)
-    variance = emit("scalar", [variance], {"fn": ADD, "reversed": 0, "s": float(eps)})
-    deviation = emit("unary", [variance], {}, Activation("sqrt", 0.0, 0.0))
-    y = c.reshape(emit("binary", [centred, deviation], {"fn": DIV}), x.shape, x.example)
+    def mean(v: Value, axes: list[int], shape: tuple[Dim, ...], sizes: tuple[int, ...]) -> Value:
+        attrs: dict[str, Attr] = {"fn": MEAN, "keepdim": 1, "axes": axes}
+        return c.emit("reduce", [v], attrs, output=Value(shape, sizes))
+
+    def of_groups(v: Value) -> Value:
+        """The mean of each group, once for each of its channels: [N, C, 1, 1]."""
+        one = (channels, 1, 1)
+        v = mean(v, [2, 3], (batch, *one), (example, *one))
+        if groups != channels:
+            grouped = groups, channels // groups
+            v = c.reshape(v, (batch, *grouped), (example, *grouped))
+            v = mean(v, [2], (batch, groups, 1), (example, groups, 1))
+            v = c.reshape(c.materialize(Expanded(v, (batch, *grouped))), (batch, *one), (example, *one))
+        return v
+
+    centred = c.emit("binary", [plane, of_groups(plane)], {"fn": SUB}, output=like(plane))
+    variance = of_groups(c.emit("binary", [centred, centred], {"fn": MUL}, output=like(plane)))
+    attrs: dict[str, Attr] = {"fn": ADD, "reversed": 0, "s": float(eps)}
+    variance = c.emit("scalar", [variance], attrs, output=like(variance))
+    deviation = c.emit("unary", [variance], act=Activation("sqrt"), output=like(variance))
+    y = c.emit("binary", [centred, deviation], {"fn": DIV}, output=like(plane))
+    y = c.reshape(y, x.shape, x.example)
     if weight is not None or bias is not None:
-        ones = torch.ones(x.example[1])
+        ones = torch.ones(channels)
         scale = ones if weight is None else need_constant(weight, "the weight").tensor
         shift = torch.zeros_like(ones) if bias is None else need_constant(bias, "the bias").tensor
         y = affine(c, y, scale, shift, 1)
-    return y if len(c.shapes) == 1 else (y, None, None)
+    return y
+
+
+@lowers("instance_norm.default")
+def instance_norm(
+    c: Context,
+    x: object,
+    weight: Any,
+    bias: Any,
+    mean: Any,
+    var: Any,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    *_: Any,
+) -> Value:
+    if use_input_stats:
+        return group_norm(c, x, need_value(x).example[1], weight, bias, eps)
+    return batch_norm(c, x, weight, bias, mean, var, momentum, eps)[0]
 
 
 @lowers("linalg_vector_norm.default", "norm.ScalarOpt_dim")
@@ -138,6 +170,12 @@ def matmul(c: Context, a: object, b: object) -> Value:
         raise Unsupported("products with a vector are supported as nn.Linear only; unsqueeze it to a matrix")
     rank = max(left.rank, right.rank)
     return c.emit("product", [c.with_rank(left, rank), c.with_rank(right, rank)], layout=rank - 2)
+
+
+@lowers("baddbmm.default")
+def baddbmm(c: Context, x: object, a: object, b: object, beta: float = 1, alpha: float = 1) -> Value:
+    y = scaled(c, matmul(c, a, b), alpha)
+    return y if beta == 0 else need_value(binary(c, ADD, scaled(c, x, beta), y))
 
 
 @lowers("einsum.default")

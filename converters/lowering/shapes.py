@@ -224,9 +224,11 @@ def unbind(c: Context, x: object, dim: int = 0) -> list[Value]:
 
 @lowers("cat.default")
 def cat(c: Context, tensors: Sequence[Any], dim: int = 0) -> Value:
-    values = [c.constant(x) if isinstance(x, Constant) else x for x in tensors]
+    # A cache of keys starts as an empty tensor.
+    parts = [x for x in tensors if not isinstance(x, Constant) or x.tensor.numel()]
+    values = [c.constant(x) if isinstance(x, Constant) else need_value(x) for x in parts]
     if len(values) == 1:
-        return need_value(values[0])
+        return values[0]
     return c.emit("concat", values, {"axis": dim % values[0].rank})
 
 
