@@ -7,13 +7,18 @@
 namespace pyrt {
 namespace {
 
-template <class V, class Dot>
+// Taps: how many there are, or 0: a.taps of them.
+template <class V, class Dot, int Taps>
 inline void qdepthwise_vector(const QDepthwiseArgs& a, const typename V::ireg shift, const typename V::reg scale,
                               const typename V::reg bias, const BytePacker<V>& packer, int c0, int live) {
   auto acc0 = Dot::start(shift), acc1 = acc0, acc2 = acc0, acc3 = acc0;  // lane l of acc i: column 4*l + i
   const uint8_t* x = a.x + 4 * static_cast<ptrdiff_t>(c0);
-  for (int t = 0; t < a.taps; t += 4) {
-    const auto tap = [&](int i) { return V::iload(x + 4 * static_cast<ptrdiff_t>(a.off[t + i])); };
+  const int taps = Taps ? Taps : a.taps;
+#pragma GCC unroll 3
+  for (int t = 0; t < taps; t += 4) {
+    const auto tap = [&](int i) {
+      return Taps && t + i >= Taps ? V::iset1(0) : V::iload(x + 4 * static_cast<ptrdiff_t>(a.off[t + i]));
+    };
     const auto t0 = tap(0), t1 = tap(1), t2 = tap(2), t3 = tap(3);
     const auto low01 = V::low_bytes(t0, t1), high01 = V::high_bytes(t0, t1);
     const auto low23 = V::low_bytes(t2, t3), high23 = V::high_bytes(t2, t3);
@@ -52,7 +57,9 @@ inline void qdepthwise(const QDepthwiseArgs& a) {
   const BytePacker<V> packer(a.epilogue.zero, a.epilogue.low, a.epilogue.high);
   const bool exactly = a.cols <= kFewColumns;
   for (int c0 = 0; c0 < a.cols; c0 += V::width) {
-    qdepthwise_vector<V, Dot>(a, shifts, scales, biases, packer, c0, exactly ? a.cols - c0 : V::width);
+    const int live = exactly ? a.cols - c0 : V::width;
+    if (a.taps == 9) qdepthwise_vector<V, Dot, 9>(a, shifts, scales, biases, packer, c0, live);
+    else qdepthwise_vector<V, Dot, 0>(a, shifts, scales, biases, packer, c0, live);
   }
 }
 

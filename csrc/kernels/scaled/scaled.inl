@@ -27,16 +27,13 @@ template <class V>
 struct Nibbles {
   static constexpr int columns = 8;
   static constexpr int zero = 8;
-  struct Words {
-    typename V::ireg low, high;
-  };
-  static Words load(const uint8_t* w, int h) {
-    const auto words = V::iload(w + h * 4 * V::width);
-    return {words, V::high_halves(words)};
-  }
+  using Words = typename V::ireg;
+  static Words load(const uint8_t* w, int h) { return V::iload(w + h * 4 * V::width); }
   template <int J>
-  static typename V::reg field(const Words& w) {
-    return V::to_f32(V::iand(J < 4 ? w.low : w.high, V::iset1(15 << (4 * (J % 4)))));
+  static typename V::reg field(Words w) {
+    // Of the last four the words are shifted once, when the first four are done: both forms would not fit the
+    // registers.
+    return V::to_f32(V::iand(J < 4 ? w : V::high_halves(w), V::iset1(15 << (4 * (J % 4)))));
   }
   static constexpr float factor(int j) { return 1.0f / static_cast<float>(1 << (4 * (j % 4))); }
 };
