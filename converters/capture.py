@@ -7,7 +7,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -205,7 +205,8 @@ def _shapes_of_recurrent_layers() -> Iterator[None]:
 @contextmanager
 def _eval_mode(module: torch.nn.Module) -> Iterator[None]:
     training = {m: m.training for m in module.modules()}
-    module.eval()
+    with suppress(NotImplementedError):  # an exported module has no modes: it is what it was exported as
+        module.eval()
     try:
         yield
     finally:

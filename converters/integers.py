@@ -9,13 +9,14 @@ has no integer form costs two conversions and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from converters.errors import ConvertError
-from converters.graph import NONE, Activation, Attr, Graph, Op, Quant, Role, Value, Weight
+from converters.graph import NONE, RELU, Activation, Attr, Graph, Op, Quant, Role, Value, Weight
 from converters.twins import TwinPass
 
 MAX_SUM = 2**31 - 1  # of an int32; a layer that might exceed it stays in float
@@ -30,8 +31,23 @@ def to_integers(graph: Graph) -> None:
     Raises ConvertError for tokens that are rounded in front of anything but a linear layer on a grid.
     """
     _dynamic(graph)
+    _clip(graph)
     if any(op.quant for op in graph.ops):
         _Pass(graph).run()
+
+
+def _clip(graph: Graph) -> None:
+    """A relu that alone reads a fake-quantized value is a lower limit of its grid."""
+    makers, readers = graph.producers(), graph.consumers()
+    for op in list(graph.ops):
+        source = makers.get(op.inputs[0]) if op.kind == "unary" and op.act == RELU else None
+        if source is None or source.quant is None or source.output in graph.outputs:
+            continue
+        if readers[source.output] != [op]:
+            continue
+        source.quant = replace(source.quant, low=max(source.quant.low, source.quant.zero))
+        source.output = op.output
+        graph.ops.remove(op)
 
 
 def _dynamic(graph: Graph) -> None:

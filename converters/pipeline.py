@@ -55,6 +55,10 @@ def convert(
     Returns a Report. Raises ConvertError that lists every unsupported operation with its layer, source line
     and what to do, or if the file does not compute what torch computes.
     """
+    if any(type(layer).__module__.startswith("torch.ao.nn.") for layer in module.modules()):
+        from converters import eager  # what it imports is deprecated, and slow
+
+        module = eager.traceable(module)
     program, warnings = capture.export(module, example_inputs, dynamic_batch, dynamic_shapes)
     return convert_exported(program, path, prefer, progress, verify, warnings)
 

@@ -38,6 +38,7 @@ from converters.lowering.registry import (
 )
 
 HINTS = {
+    "torchao": "of torchao only weights alone are recognised; use compress.quantize_dynamic",
     "conv3d": "of the convolutions conv1d and conv2d are supported",
     "conv_transpose3d": "of the convolutions conv1d and conv2d are supported",
 }

@@ -20,6 +20,7 @@ from converters.lowering.registry import (
     folds,
     lowers,
     need_value,
+    uniform,
 )
 
 DECOMPOSED = "quantized_decomposed."
@@ -45,6 +46,42 @@ def _quant(scale: Any, zero: Any, low: int, high: int) -> Quant:
 @lowers("fake_quantize_per_tensor_affine.default", "fake_quantize_per_tensor_affine.tensor_qparams")
 def fake_quantize(c: Context, x: object, scale: Any, zero: Any, low: int, high: int) -> Value:
     return c.emit("fake_quant", [need_value(x)], quant=_quant(scale, zero, low, high))
+
+
+# What the fake quantization of torch.ao's prepare_qat is exported as.
+OBSERVED = "_fused_moving_avg_obs_fq_helper_functional.default"
+
+
+@lowers(OBSERVED)
+def observed(
+    c: Context,
+    x: object,
+    observes: Any,
+    rounds: Any,
+    low_seen: Any,
+    high_seen: Any,
+    scale: Any,
+    zero: Any,
+    momentum: float,
+    low: int,
+    high: int,
+    *_: Any,
+) -> tuple[Value, None, Any, Any, Any, Any]:
+    if uniform(observes) != 0:
+        raise Unsupported(
+            "its scale still follows the data; module.apply(torch.ao.quantization.disable_observer)"
+        )
+    y = need_value(x) if uniform(rounds) == 0 else fake_quantize(c, x, scale, zero, low, high)
+    return y, None, low_seen, high_seen, scale, zero
+
+
+@folds(OBSERVED)
+def fold_observed(result: list[Constant], x: Any, observes: Any, rounds: Any, *rest: Any) -> list[Constant]:
+    value, _, _, _, scale, zero = result
+    if uniform(rounds) != 0:
+        axis, per_row = rest[7:9]
+        value = _on_grid(value, scale, zero, axis if per_row else None)
+    return [value, *result[1:]]
 
 
 @lowers(DECOMPOSED + "quantize_per_tensor.default", DECOMPOSED + "quantize_per_tensor.tensor")
