@@ -249,11 +249,19 @@ inline void copy_rows(const CopyRowsArgs& a) {
       for (; c + V::width < a.n; c += V::width) {
         V::store(y + c, V::even(V::load(x + 2 * c), V::load(x + 2 * c + V::width)));
       }
-      // Masked stores of AVX2 are slow: the last vector overlaps the one before, and short rows are copied one by one.
+      // Masked stores of AVX2 are slow: the last vector overlaps the one before, or half of one the other half, and
+      // the shortest rows are copied one by one.
       if (c < a.n && a.n == a.y_cols && a.n >= V::width) {
         const float* last = x + 2 * (a.n - V::width);
         V::store(y + a.n - V::width, V::even(V::load(last), V::load_first(last + V::width, V::width - 1)));
         c = a.n;
+      }
+      if constexpr (V::width == 8) {
+        if (c < a.n && a.n == a.y_cols && a.n >= 4) {
+          V::store_four_even(y, x);
+          V::store_four_even(y + a.n - 4, x + 2 * (a.n - 4));
+          c = a.n;
+        }
       }
       for (; V::width <= 8 && a.n == a.y_cols && c < a.n; ++c) y[c] = x[2 * c];
       if (c < a.n) {
