@@ -144,8 +144,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--net", choices=("minilm", "roberta", "albert", "distilbert"), default="minilm")
-    for name, default in (("batch", 1), ("length", 128), ("threads", 1)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -117,6 +117,19 @@ def test_eager_layers_without_a_form_are_named(tmp_path: Path) -> None:
         converted(module, torch.randn(2, 3), tmp_path)
 
 
+def test_exported_module(x: Tensor, tmp_path: Path) -> None:
+    """Which has no eval()."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    y = converted(torch.export.export(net, (x,)).module(), x, tmp_path)
+    with torch.no_grad():
+        np.testing.assert_allclose(y, net(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
+# The two tests of torchao want it installed by hand (pip install torchao): transformers imports it wherever
+# it is, and what it prints then stands between the results of benches and examples.
+
+
 def test_pt2e(x: Tensor, tmp_path: Path) -> None:
     pt2e = pytest.importorskip("torchao.quantization.pt2e.quantize_pt2e")
     quantizer_module = pytest.importorskip("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
