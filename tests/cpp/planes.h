@@ -159,7 +159,8 @@ inline void test_sum(pyrt::SumFn fn) {
 inline void test_copy_rows(pyrt::CopyRowsFn fn) {
   for (int n = 0; n <= 70; ++n) {
     for (int step : {1, 2, 3}) {
-      const int rows = rng.between(1, 4), cols = std::max(1, n + rng.below(2) * rng.below(40)), x_pitch = n * step + rng.below(4);
+      const int rows = rng.between(1, 4), cols = std::max(1, n + rng.below(2) * rng.below(40)),
+                x_pitch = n * step + rng.below(4);
       what = "n " + std::to_string(n) + " step " + std::to_string(step) + " columns " + std::to_string(cols);
       Guarded<float> x(static_cast<size_t>(n == 0 ? 0 : (rows - 1) * x_pitch + (n - 1) * step + 1));
       rng.fill(x);
