@@ -202,9 +202,7 @@ class Context:
             return self._repeated(x)
         key = x.size, x.start, x.step
         if key not in self.ranges:
-            source = next((v for v in self.graph.inputs if x.size in v.shape), None)
-            if source is None:
-                raise Unsupported(f"a range of {x.size} numbers, which is not a size of an input")
+            source = self._input_of(x.size)
             attrs: dict[str, Attr] = {"axis": source.shape.index(x.size), "start": x.start, "step": x.step}
             self.ranges[key] = self.emit("range", [source], attrs, output=Value((x.size,), (x.example,)))
         return self.reshape(self.ranges[key], x.shape, x.examples)
@@ -226,19 +224,20 @@ class Context:
             if isinstance(size, int):
                 zeros = self.constant(Constant(torch.zeros(*ones[0], size, *ones[1])))
             else:
-                zeros = self.materialize(
-                    Range(size, self._example_of(size), 0, 0, (*ones[0], size, *ones[1]))
-                )
+                source = self._input_of(size)
+                number = source.example[source.shape.index(size)]
+                zeros = self.materialize(Range(size, number, 0, 0, (*ones[0], size, *ones[1])))
             shape = (*y.shape[:axis], size, *y.shape[axis + 1 :])
             example = (*y.example[:axis], zeros.example[axis], *y.example[axis + 1 :])
             y = self.emit("binary", [y, zeros], {"fn": 0}, output=Value(shape, example))
         return y
 
-    def _example_of(self, size: str) -> int:
+    def _input_of(self, size: str) -> Value:
+        """An input that has this size."""
         for v in self.graph.inputs:
             if size in v.shape:
-                return v.example[v.shape.index(size)]
-        raise Unsupported(f"repeating {size} times, which is not a size of an input")
+                return v
+        raise Unsupported(f"it depends on {size}, which is not a size of an input")
 
     def few_values(self, constant: Constant) -> bool:
         """Whether a codebook holds all values of a constant."""
