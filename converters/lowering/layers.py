@@ -171,27 +171,25 @@ def conv_transpose2d(
         1, 2
     )
     output = plane_output(c)
-    sizes, before, after, rows = [], [], [], []
+    phases, sizes, before, after, rows = [], [], [], [], []
     for axis, (s, p, d) in enumerate(zip(steps, crops, spreads, strict=True), 3):
-        taps = filters.shape[axis]
-        spread = filters.new_zeros((*filters.shape[:axis], (taps - 1) * d + 1, *filters.shape[axis + 1 :]))
-        spread.index_copy_(axis, torch.arange(taps) * d, filters)
-        phase = -(-spread.shape[axis] // s)  # taps of a phase
         high, wide = x.shape[axis - 1], output.shape[axis - 1]
         if not isinstance(high, int) or not isinstance(wide, int):
             raise Unsupported(
                 "a transposed convolution needs a fixed height and width; export without dynamic ones"
             )
+        taps = filters.shape[axis]
+        phase = -(-((taps - 1) * d + 1) // s)  # taps of a phase
+        phases.append(phase)
         before.append(phase - 1 - p // s)
         after.append(-(-(p + wide) // s) - high)
         if before[-1] < 0 or after[-1] < 0:
             raise Unsupported("the padding of a transposed convolution is larger than its kernel")
         sizes.append(high + before[-1] + after[-1] - phase + 1)
         rows.append(p % s)
-        filters = torch.nn.functional.pad(
-            spread.movedim(axis, -1), (0, phase * s - spread.shape[axis])
-        ).movedim(-1, axis)
-    phases = [-(-size // s) for size, s in zip(filters.shape[3:], steps, strict=True)]
+        # Taps apart by the dilation, zeros up to whole phases.
+        spread = filters.new_zeros((*filters.shape[:axis], phase * s, *filters.shape[axis + 1 :]))
+        filters = spread.index_copy_(axis, torch.arange(taps) * d, filters)
     (sh, sw), (kh, kw) = steps, phases
     split = filters.reshape(groups * channels, inputs // groups, kh, sh, kw, sw).flip(2, 4)
     matrix = split.permute(0, 3, 5, 1, 2, 4).reshape(-1, inputs // groups, kh, kw)
