@@ -17,6 +17,8 @@ Array = npt.NDArray[np.float32]
 Input = npt.NDArray[np.float32] | npt.NDArray[np.int64] | npt.NDArray[np.int32]
 Feed = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
+_FLOAT32 = np.dtype(np.float32)  # a dtype is compared faster with a dtype than with a type
+
 
 @dataclass(frozen=True)
 class InputInfo:
@@ -178,6 +180,8 @@ class Model:
 
     def _arrays(self, x: Feed) -> list[Input]:
         """The inputs in call order."""
+        if isinstance(x, np.ndarray) and len(self.inputs) == 1:  # is no Mapping, which takes long to find out
+            return [_array(self.inputs[0], x)]
         names = [info.name for info in self.inputs]
         if isinstance(x, Mapping):
             if x.keys() != set(names):
@@ -189,20 +193,22 @@ class Model:
 
 
 def _array(info: InputInfo, value: npt.ArrayLike) -> Input:
-    """`value` as a contiguous array of the declared kind. Only a cast that loses nothing is made silently."""
+    """`value` as an array of the declared kind. Only a cast that loses nothing is made silently."""
     array = np.asarray(value)
     if info.dtype != "float32":
         if array.dtype in (np.int64, np.int32):
-            return np.asarray(array, order="C")
+            return array
         if array.dtype.kind not in "iub" or array.dtype == np.uint64:
             raise _core.Error(
                 f"input '{info.name}' must be {info.dtype}, not {array.dtype}: convert it with "
                 f".astype(np.{info.dtype})"
             )
-        return np.asarray(array, dtype=np.int64, order="C")
-    if array.dtype not in (np.float32, np.float16):
+        return np.asarray(array, dtype=np.int64)
+    if array.dtype == _FLOAT32:
+        return array
+    if array.dtype != np.float16:
         raise _core.Error(
             f"input '{info.name}' must be float32 (or float16), not {array.dtype}: convert it with "
             ".astype(np.float32)"
         )
-    return np.asarray(array, dtype=np.float32, order="C")
+    return array.astype(np.float32)

@@ -126,9 +126,10 @@ pyrt_status pyrt_session_run(pyrt_session* session) {
                   "input " + std::to_string(i) + " is not set; call pyrt_session_set_input first");
     }
   }
-  const pyrt_status status = report(session->session.run(session->inputs));
-  session->ran = status == PYRT_OK;
-  return status;
+  pyrt::Status status = session->session.plan(session->inputs);
+  if (status.ok()) status = session->session.run(session->inputs);
+  session->ran = status.ok();
+  return report(status);
 }
 
 pyrt_status pyrt_session_output_info(const pyrt_session* session, size_t index, pyrt_info* info) {

@@ -118,6 +118,7 @@ class PyModel {
     std::shared_ptr<Model> model = model_;
     py::list rows;
     Recorder recorder(model->kernels(), &rows);
+    check(session->plan(arrays));
     check(session->run(arrays, {}, nullptr, &recorder));
     model->release(std::move(session));
     return rows;
@@ -132,7 +133,9 @@ class PyModel {
     Status status;
     {
       py::gil_scoped_release release;
-      status = session->run(arrays);  // faults pages in and fills caches, so that the first layers are not charged
+      status = session->plan(arrays);
+      // Faults pages in and fills caches, so that the first layers are not charged.
+      if (status.ok()) status = session->run(arrays);
       if (status.ok()) status = session->run(arrays, {}, &times);
     }
     check(status);
@@ -275,23 +278,32 @@ class PyModel {
     return session;
   }
 
+  template <class T>
+  static py::array contiguous(const py::array& any) {
+    if (any.flags() & py::array::c_style) return any;
+    return py::array_t<T, py::array::c_style>::ensure(any);
+  }
+
   // Views (or, for strided arrays, contiguous copies) of the inputs; `kept` owns them.
   std::vector<Array> convert(const py::list& inputs, std::vector<py::array>* kept) {
     std::vector<Array> arrays;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const py::array any = py::array::ensure(inputs[i]);
-      const std::string name = i < model().inputs().size() ? model().values()[model().inputs()[i]].name : "?";
+    arrays.reserve(inputs.size());
+    for (const py::handle input : inputs) {
+      const bool is_array = py::isinstance<py::array>(input);
+      const py::array any = is_array ? py::reinterpret_borrow<py::array>(input) : py::array::ensure(input);
       format::Dtype dtype = format::Dtype::kF32;
       if (any && py::isinstance<py::array_t<float>>(any)) {
-        kept->push_back(py::array_t<float, py::array::c_style>::ensure(any));
+        kept->push_back(contiguous<float>(any));
       } else if (any && py::isinstance<py::array_t<int64_t>>(any)) {
         dtype = format::Dtype::kI64;
-        kept->push_back(py::array_t<int64_t, py::array::c_style>::ensure(any));
+        kept->push_back(contiguous<int64_t>(any));
       } else if (any && py::isinstance<py::array_t<int32_t>>(any)) {
         dtype = format::Dtype::kI32;
-        kept->push_back(py::array_t<int32_t, py::array::c_style>::ensure(any));
+        kept->push_back(contiguous<int32_t>(any));
       } else {
         PyErr_Clear();
+        const size_t i = arrays.size();
+        const std::string name = i < model().inputs().size() ? model().values()[model().inputs()[i]].name : "?";
         const std::string got = any ? std::string(py::str(any.dtype())) : "no array";
         check(invalid_argument("input '" + name + "': expected float32, int64 or int32, got " + got));
       }

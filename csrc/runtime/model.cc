@@ -234,34 +234,34 @@ Status Model::check_inputs(const std::vector<Array>& inputs) const {
     if (inputs[i].data && integer != format::is_integer_input(inputs[i].dtype)) {
       return invalid_argument("input '" + std::string(v.name) + "' takes " + (integer ? "integers" : "f32"));
     }
-    std::string expected = "(";
     bool fits = dims.size() == v.dims.size();
     std::string why;
-    for (size_t d = 0; d < v.dims.size(); ++d) {
-      const int32_t code = v.dims[d];
-      const auto symbol = static_cast<uint32_t>(-1 - code);
-      expected +=
-          (d ? ", " : "") + (code > 0 ? std::to_string(code) : std::string(file_.string(file_.symbol(symbol).name)));
-      if (!fits) continue;
-      if (code > 0) {
-        fits = dims[d] == code;
+    for (size_t d = 0; fits && d < v.dims.size(); ++d) {
+      if (v.dims[d] > 0) {
+        fits = dims[d] == v.dims[d];
         continue;
       }
+      const auto symbol = static_cast<uint32_t>(-1 - v.dims[d]);
       const format::Symbol& s = file_.symbol(symbol);
-      const std::string name = file_.string(s.name);
       if (dims[d] < s.min || dims[d] > s.max) {
         fits = false;
-        why = "; " + name + " must be " + std::to_string(s.min) + " to " + std::to_string(s.max);
+        why = std::string("; ") + file_.string(s.name) + " must be " + std::to_string(s.min) + " to " +
+              std::to_string(s.max);
       } else if (bound[symbol] != 0 && bound[symbol] != dims[d]) {
         fits = false;
-        why = "; " + name + " is " + std::to_string(bound[symbol]) + " elsewhere";
+        why = std::string("; ") + file_.string(s.name) + " is " + std::to_string(bound[symbol]) + " elsewhere";
       }
       bound[symbol] = dims[d];
     }
-    if (!fits) {
-      return invalid_argument("input '" + std::string(v.name) + "': expected shape " + expected + "), got " +
-                              shape_text(dims) + why);
+    if (fits) continue;
+    std::string expected;
+    for (int32_t code : v.dims) {
+      if (!expected.empty()) expected += ", ";
+      if (code > 0) expected += std::to_string(code);
+      else expected += file_.string(file_.symbol(static_cast<uint32_t>(-1 - code)).name);
     }
+    return invalid_argument("input '" + std::string(v.name) + "': expected shape (" + expected + "), got " +
+                            shape_text(dims) + why);
   }
   return {};
 }

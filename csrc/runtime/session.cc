@@ -73,7 +73,6 @@ Status Session::plan(const std::vector<Array>& inputs) {
 Status Session::run(const std::vector<Array>& inputs, const std::vector<float*>& outputs, std::vector<OpTime>* times,
                     Watcher* watcher) {
   const SubnormalsAreZero mode;
-  PYRT_RETURN_IF_ERROR(plan(inputs));
   if (current_->arena_bytes() > arena_size_) {
     arena_.reset();
     arena_size_ = static_cast<size_t>(round_up(static_cast<int64_t>(current_->arena_bytes()), 4096));

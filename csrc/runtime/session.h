@@ -25,10 +25,10 @@ class Session {
  public:
   explicit Session(Model* model) : model_(*model) {}
 
-  // Plans (or finds the plan) for these shapes without running it.
+  // Checks the inputs, and plans (or finds the plan) for their shapes.
   Status plan(const std::vector<Array>& inputs);
-  // Runs on these inputs. `outputs`: an array for each output, of its planned size; or empty, to read them afterwards.
-  // `times`, if given, receives the time of every op.
+  // Runs on the inputs that were planned last. `outputs`: an array for each output, of its planned size; or empty, to
+  // read them afterwards. `times`, if given, receives the time of every op.
   Status run(const std::vector<Array>& inputs, const std::vector<float*>& outputs = {},
              std::vector<OpTime>* times = nullptr, Watcher* watcher = nullptr);
 
