@@ -12,9 +12,9 @@ SOURCES := $(shell find csrc -type f)
 demo: .venv/.built
 	$(PY) examples/digits.py $(if $(DATA),--data $(DATA))
 
-# Files of tests are shared among two processes.
+# Each process takes half of the files, in order, and once it is done half of what the other has left.
 test: .venv/.built
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist worksteal
 
 # The kernels that 64-bit ARM runs, cross-built and under QEMU (Debian: g++-aarch64-linux-gnu qemu-user).
 emulated: .venv/.built

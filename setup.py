@@ -41,16 +41,16 @@ class CMakeBuild(build_ext):
         import pybind11
 
         tool = Path(cmake.CMAKE_BIN_DIR) / "cmake"
-        build_dir = ROOT / "build" / f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+        # The tests link the C library from the same objects (tests/conftest.py).
+        build_dir = ROOT / "build" / f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}"
         output_dir = Path(self.get_ext_fullpath(ext.name)).resolve().parent
         configure = [
             tool,
             *("-S", ROOT / "csrc", "-B", build_dir, "-G", "Ninja"),
             f"-DCMAKE_MAKE_PROGRAM={Path(ninja.BIN_DIR) / 'ninja'}",
-            f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={output_dir}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             f"-DPython_EXECUTABLE={sys.executable}",
-            "-DPYRUNTIME_PYTHON=ON",
+            f"-DPYRUNTIME_PYTHON={output_dir}",
         ]
         subprocess.run(configure, check=True)
         subprocess.run([tool, "--build", build_dir, "--target", "_core"], check=True)

@@ -4,7 +4,10 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +29,20 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pyruntime-tests-")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def build_cpp(name: str, *options: str) -> Path:
-    """Builds libpyruntime and the programs of tests/cpp under build/, incrementally; returns the folder."""
+LIBRARIES = ("pyruntime_shared", "pyruntime_static")
+PROGRAMS = ("kernel_test", "load_file", "avxvnni")  # of tests/cpp
+
+
+def build_cpp(name: str, targets: Sequence[str], *options: str) -> Path:
+    """Builds targets of csrc/CMakeLists.txt in build/`name`, incrementally; returns the folder."""
     tool = Path(cmake.CMAKE_BIN_DIR) / "cmake"
     folder = ROOT / "build" / name
     make_program = f"-DCMAKE_MAKE_PROGRAM={Path(ninja.BIN_DIR) / 'ninja'}"
-    configure = [tool, "-S", ROOT / "csrc", "-B", folder, "-G", "Ninja", make_program, "-DPYRUNTIME_TESTS=ON"]
+    configure = [tool, "-S", ROOT / "csrc", "-B", folder, "-G", "Ninja", make_program, *options]
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:  # tests run in several processes
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for command in ([*configure, *options], [tool, "--build", folder]):
+        for command in (configure, [tool, "--build", folder, "--target", *targets]):
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             if done.returncode:
                 pytest.fail(f"the C++ build failed:\n{done.stdout[-8000:]}", pytrace=False)
@@ -43,22 +50,23 @@ def build_cpp(name: str, *options: str) -> Path:
 
 
 def build_for_arm() -> Path:
-    """The same, for 64-bit ARM boards; skips without a cross compiler."""
+    """Libraries and programs for 64-bit ARM boards; skips without a cross compiler."""
     if shutil.which("aarch64-linux-gnu-g++") is None:
         pytest.skip("no aarch64-linux-gnu-g++ (Debian: g++-aarch64-linux-gnu)")
-    return build_cpp("aarch64", f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'csrc' / 'aarch64.cmake'}")
+    toolchain = f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'csrc' / 'aarch64.cmake'}"
+    return build_cpp("aarch64", (*LIBRARIES, *PROGRAMS), "-DPYRUNTIME_TESTS=ON", toolchain)
 
 
 @pytest.fixture(scope="session")
 def cpp_build() -> Path:
-    """Folder of libpyruntime.so, libpyruntime.a, kernel_test and load_file."""
-    return build_cpp("cpp")
+    """Folder of libpyruntime.so and libpyruntime.a, from the objects of the Python module (setup.py)."""
+    return build_cpp(f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}", LIBRARIES)
 
 
 @pytest.fixture(scope="session")
 def cpp_build_sanitized() -> Path:
-    """The same, built with AddressSanitizer and UndefinedBehaviorSanitizer."""
-    return build_cpp("cpp-sanitized", "-DPYRUNTIME_SANITIZE=ON")
+    """Folder of the programs, built with AddressSanitizer and UndefinedBehaviorSanitizer."""
+    return build_cpp("cpp-sanitized", PROGRAMS, "-DPYRUNTIME_TESTS=ON", "-DPYRUNTIME_SANITIZE=ON")
 
 
 @pytest.fixture(scope="session")
