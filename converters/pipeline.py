@@ -74,10 +74,9 @@ def convert_exported(
     """Like `convert`, from a torch.export program, whose own dynamic shapes stay as they are."""
     if prefer not in ("size", "speed", "auto"):
         raise ConvertError(f"prefer must be 'size', 'speed' or 'auto', not {prefer!r}")
-    graph = lower_fused(program)
-    chosen, tensors = encode(graph, lambda weight: choose(weight, prefer), progress)
-    report = Report(str(path), [layer_report(w, c) for w, c in chosen.items()], [*warnings, *graph.warnings])
-    report.file_bytes = format.write(graph, tensors, path)
+    graph = lower_fused(capture.functional(program))
+    report = write(graph, path, prefer, progress)
+    report.warnings[:0] = warnings
     if verify and program.example_inputs is not None:
         integers = any(op.output.quant or op.output.bits or op.kind == "qlinear_dynamic" for op in graph.ops)
         _verify(program, path, integers)
@@ -167,13 +166,21 @@ def _integer_tolerances(
 
 
 def lower_fused(program: ExportedProgram) -> Graph:
-    """The graph of a program as it will be written, its weights not encoded yet."""
-    graph = lower(capture.functional(program))
+    """The graph of a functional program as it will be written, its weights not encoded yet."""
+    graph = lower(program)
     fuse.fuse(graph)
     integers.to_integers(graph)
     binary.to_bits(graph)
     layout.assign(graph)
     return graph
+
+
+def write(graph: Graph, path: str | os.PathLike[str], prefer: Prefer, progress: bool) -> Report:
+    """Writes a graph, each of its weights in the encoding that `prefer` asks for."""
+    chosen, tensors = encode(graph, lambda weight: choose(weight, prefer), progress)
+    report = Report(str(path), [layer_report(w, c) for w, c in chosen.items()], list(graph.warnings))
+    report.file_bytes = format.write(graph, tensors, path)
+    return report
 
 
 def encode(

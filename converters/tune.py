@@ -157,7 +157,7 @@ class _Rounded(nn.Module):
 
 def _graph(module: nn.Module, x: torch.Tensor) -> Graph:
     program, _ = capture.export(module.eval(), x, dynamic_batch=False, dynamic_shapes=None)
-    return pipeline.lower_fused(program)
+    return pipeline.lower_fused(capture.functional(program))
 
 
 class _Layer:
@@ -228,7 +228,7 @@ def write_as(module: nn.Module, x: torch.Tensor, kind: str, path: Path, dynamic_
         return found
 
     program, _ = capture.export(module.eval(), x, dynamic_batch=dynamic_batch, dynamic_shapes=None)
-    graph = pipeline.lower_fused(program)
+    graph = pipeline.lower_fused(capture.functional(program))
     _, tensors = pipeline.encode(graph, choice, progress=False)
     format.write(graph, tensors, path)
     if entries == 0:

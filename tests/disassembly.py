@@ -66,11 +66,13 @@ class Function:
     def inner_loops(self) -> list[list[str]]:
         """Straight-line code that ends with a jump to its start."""
         loops = []
-        for at, text in self.code.items():
+        lines = list(self.code.values())
+        line_at = {address: line for line, address in enumerate(self.code)}
+        for end, text in enumerate(lines):
             jump = re.match(self.machine.jump, text)
-            if not jump or int(jump[1], 16) not in self.code:
+            if not jump or int(jump[1], 16) not in line_at:
                 continue
-            body = [code for address, code in self.code.items() if int(jump[1], 16) <= address < at]
+            body = lines[line_at[int(jump[1], 16)] : end]
             if body and not any(re.match(self.machine.leaves, code) for code in body):
                 loops.append([*body, text])
         return loops

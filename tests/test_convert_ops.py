@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 import converters
 import pyruntime
-from converters import ConvertError, Report, capture
+from converters import ConvertError, Report, capture, pipeline
 from converters.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,9 +74,10 @@ def test_compressed_weights_stay_exact(case: Case, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module, inputs = compress(case.factory()).eval(), case.inputs()
     program, _ = capture.export(module, inputs, dynamic_batch=True, dynamic_shapes=None)
+    graph = pipeline.lower_fused(capture.functional(program))
     for prefer in ("size", "speed", "auto"):
         path = tmp_path / f"{prefer}.pyrt"
-        converters.convert_exported(program, path, prefer, progress=False)
+        pipeline.write(graph, path, prefer, progress=False)
         file = compare(module, inputs, path)
         for name, m in module.named_modules():
             if isinstance(m, (nn.Linear, nn.Conv2d)) and m.weight.numel() > 500:

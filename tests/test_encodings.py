@@ -10,9 +10,11 @@ import pytest
 import torch
 from test_ops import ISAS, infer, reference
 from torch import nn
+from torch.export import ExportedProgram
 
 import converters
 import pyruntime
+from converters import capture, pipeline
 from converters.compress import GroupGrid
 
 
@@ -128,28 +130,42 @@ def inputs_of(batch: int) -> tuple[torch.Tensor, ...]:
     return tuple(torch.randn(batch, *shape) for _, shape in LAYERS.values())
 
 
-@pytest.mark.parametrize("prefer", ["size", "speed"])
+@pytest.fixture(scope="module")
+def exported() -> tuple[AllLayers, ExportedProgram]:
+    """All layers, and their program, which has the weights that the module has at the time."""
+    module = AllLayers(WEIGHTS["dense"]).eval()
+    program, _ = capture.export(module, inputs_of(2), dynamic_batch=True, dynamic_shapes=None)
+    return module, capture.functional(program)
+
+
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_layers_equal_torch(
-    weight: str, prefer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weight: str,
+    exported: tuple[AllLayers, ExportedProgram],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(0)
-    module = AllLayers(WEIGHTS[weight]).eval()
-    path = tmp_path / "layers.pyrt"
-    converters.convert(module, inputs_of(2), path, prefer=prefer, progress=False)
-    for batch in (1, 2, 3, 4, 7, 8, 9, 33, 70):
-        x = inputs_of(batch)
-        expected = reference(module, x)
-        for isa in ISAS:
-            if isa == "ref" and batch > 9:
-                continue
-            monkeypatch.setenv("PYRUNTIME_ISA", isa)
-            with pyruntime.load(path, threads=2) as model:
-                for layer, y, e in zip(LAYERS, infer(model, x), expected, strict=True):
+    module, program = exported
+    module.load_state_dict(AllLayers(WEIGHTS[weight]).state_dict())
+    graph = pipeline.lower_fused(program)
+    torch.manual_seed(1)
+    batches = [inputs_of(batch) for batch in (1, 2, 3, 4, 7, 8, 9, 33, 70)]
+    expected = [reference(module, x) for x in batches]
+    for prefer, isa in itertools.product(("size", "speed"), ISAS):
+        path = tmp_path / f"{prefer}.pyrt"
+        if not path.exists():
+            pipeline.write(graph, path, prefer, progress=False)
+        monkeypatch.setenv("PYRUNTIME_ISA", isa)
+        with pyruntime.load(path, threads=2) as model:
+            for x, outputs in zip(batches, expected, strict=True):
+                batch = len(x[0])
+                if isa == "ref" and batch > 9:
+                    continue
+                for layer, y, e in zip(LAYERS, infer(model, x), outputs, strict=True):
                     tolerance = 1e-5 * (np.abs(e).max() + 1e-3)
-                    np.testing.assert_allclose(
-                        y, e, rtol=0, atol=tolerance, err_msg=f"{layer}, {isa}, {batch}"
-                    )
+                    message = f"{layer}, {prefer}, {isa}, {batch}"
+                    np.testing.assert_allclose(y, e, rtol=0, atol=tolerance, err_msg=message)
 
 
 class Residual(nn.Module):
