@@ -1,5 +1,5 @@
 # make demo    set up, train, compress, convert and compare two small nets (DATA=dir: on MNIST's idx.gz files)
-# make test    set up and run every test, C++ and Python
+# make test    set up and run the tests, C++ and Python, but those marked slow
 # make emulated  sweep the kernels of 64-bit ARM under QEMU
 # make lint    formatting, lint and types
 # make bench   the pytest-benchmark suites

@@ -57,7 +57,7 @@ class Case:
 
 
 def layers(zeros: float) -> Iterator[Case]:
-    """The layers of issue 3; with `zeros`, dense and spatial ones are pruned and the others left out."""
+    """Layers of common nets; with `zeros`, products and spatial convolutions, pruned, and no others."""
     note = f" {zeros:.0%} zeros" if zeros else ""
     for m, k, n in DENSE:
         size = PLANES.get(n)

@@ -33,13 +33,10 @@ def test_one_layer(tmp_path: Path) -> None:
 
 
 def test_pruned_net_is_smaller(tmp_path: Path) -> None:
-    sizes = []
-    for zeros in (0, 0.9):
-        file = tmp_path / f"{zeros}.json"
-        compare("--only", "nets", "--filter", "MobileNetV1", "--zeros", zeros, "--json", file)
-        (row,) = json.loads(file.read_text())["rows"]
-        sizes.append(row["file_bytes"])
-    assert sizes[1] < 0.6 * sizes[0]
+    file = tmp_path / "result.json"
+    compare("--only", "nets", "--filter", "MobileNetV1", "--zeros", 0.9, "--json", file)
+    (row,) = json.loads(file.read_text())["rows"]
+    assert row["file_bytes"] < 0.6 * 4 * 4_231_976  # parameters, four bytes each
 
 
 def test_choice_next_to_dense(tmp_path: Path) -> None:

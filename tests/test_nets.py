@@ -51,13 +51,13 @@ FAST = [
     Case(nets.ResNet20, 269_722, ((32, 32), (40, 48)), 32, ref=True),
     Case(nets.ResNet50, 25_557_032, SMALL, batch=2),
     Case(nets.SqueezeNetV1_1, 1_235_496, SMALL),
-    Case(nets.MobileNetV1, 4_231_976, SMALL),
     Case(nets.MobileNetV2, 3_504_872, SMALL),
     Case(nets.MobileNetV3Small, 2_542_856, SMALL),
-    Case(nets.ShuffleNetV2, 2_278_604, SMALL),
     Case(nets.UNet, 17_262_977, ((64, 64), (96, 48)), batch=2),
 ]
 SLOW = [
+    Case(nets.MobileNetV1, 4_231_976, SMALL),
+    Case(nets.ShuffleNetV2, 2_278_604, SMALL),
     Case(nets.GoogLeNet, 6_624_904, SMALL),
     Case(nets.EfficientNetB0, 5_288_548, SMALL),
     Case(nets.ResNet18, 11_689_512, SMALL),

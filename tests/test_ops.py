@@ -1,6 +1,7 @@
-"""Every op, on every instruction set of this machine, against torch in float64."""
+"""Every op of op_cases through the interpreter and on every instruction set, against torch in float64."""
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy.typing as npt
 import op_cases
 import pytest
 import torch
+from test_convert_ops import compare
 
 import converters
 import pyruntime
@@ -32,18 +34,42 @@ def infer(model: pyruntime.Model, inputs: tuple[torch.Tensor, ...]) -> list[npt.
     return list(y.values()) if isinstance(y, dict) else [y]
 
 
-@pytest.mark.parametrize("case", op_cases.CASES, ids=lambda c: c.name)
-def test_op_equals_torch(case: op_cases.Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass(frozen=True)
+class Op:
+    """A case of op_cases and the file made from it."""
+
+    module: torch.nn.Module
+    inputs: tuple[torch.Tensor, ...]
+    path: Path
+    warnings: list[str]
+
+
+@pytest.fixture(scope="module", params=op_cases.CASES, ids=lambda case: case.name)
+def op(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Op:
     torch.manual_seed(0)
-    module, inputs = case.factory().eval(), case.inputs()
-    path = tmp_path / "op.pyrt"
-    converters.convert(module, inputs, path, progress=False)
-    expected = reference(module, inputs)
+    module, inputs = request.param.factory().eval(), request.param.inputs()
+    path = tmp_path_factory.mktemp("op") / "op.pyrt"
+    report = converters.convert(module, inputs, path, progress=False)
+    return Op(module, inputs, path, report.warnings)
+
+
+def batches(inputs: tuple[torch.Tensor, ...], size: int) -> tuple[torch.Tensor, ...]:
+    return tuple(x[:1].repeat(size, *[1] * (x.dim() - 1)) for x in inputs)
+
+
+def test_interpreter_equals_torch(op: Op) -> None:
+    assert op.warnings == []
+    for x in (op.inputs, batches(op.inputs, 1), batches(op.inputs, 3)):
+        compare(copy.deepcopy(op.module), tuple(t.clone() for t in x), op.path)
+
+
+def test_op_equals_torch(op: Op, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = reference(op.module, op.inputs)
     for isa in ISAS:
         monkeypatch.setenv("PYRUNTIME_ISA", isa)
-        with pyruntime.load(path, threads=2) as model:
+        with pyruntime.load(op.path, threads=2) as model:
             assert model.isa == isa
-            for y, e in zip(infer(model, inputs), expected, strict=True):
+            for y, e in zip(infer(model, op.inputs), expected, strict=True):
                 assert y.shape == e.shape
                 tolerance = 2e-6 * max(1.0, np.abs(e).max())
                 np.testing.assert_allclose(y, e, rtol=2e-5, atol=tolerance, err_msg=isa)

@@ -159,7 +159,11 @@ def test_training(block: nn.Module, batches: list[Tensor], tmp_path: Path) -> No
     converters.convert(integers, batches[0], tmp_path / "net.pyrt", progress=False)
 
 
-@pytest.mark.parametrize("make", [MobileNetV3Small, SqueezeNetV1_1, DenseNet121], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "make",
+    [MobileNetV3Small, SqueezeNetV1_1, pytest.param(DenseNet121, marks=pytest.mark.slow)],
+    ids=lambda make: make.__name__,
+)
 def test_real_architectures(make: type[nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 3, 96, 96)
