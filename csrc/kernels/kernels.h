@@ -151,7 +151,8 @@ struct PackRowsArgs {
 };
 using PackRowsFn = void (*)(const PackRowsArgs&);
 
-// y[rows] = W x for some rows of a sparse weight and a single contiguous column, straight from the column deltas.
+// y[rows] = W x for some rows (or blocks) of a sparse weight and a single contiguous column, straight from the column
+// deltas.
 struct CsrDotArgs {
   const uint8_t* deltas;   // [nnz], may be read 8 bytes past the end
   const float* val;        // [nnz]
@@ -161,6 +162,8 @@ struct CsrDotArgs {
   float* y;
   ptrdiff_t y_stride;
   Epilogue epilogue;
+  int block = 1;
+  const uint32_t* order = nullptr;
 };
 using CsrDotFn = void (*)(const CsrDotArgs&);
 

@@ -31,9 +31,11 @@ void MatmulOp::run_csr_few(const RunContext& ctx, int part, const Range& range) 
     const uint8_t* in = deltas(ctx, panel, n, tile);
     const float* values = w_.values ? w_.values + first * block : tile.values;
     if (!w_.values) decode_values(ctx, panel, first * block, n * block, tile.symbols, tile.values);
+    const int64_t base = first_row(row);
     if (dot()) {
-      ctx.kernels->csr_f32_dot(
-          {in, values, tile.counts, rows, group_x(panel), out->row(row), out->plane, epilogue(row, 0)});
+      const CsrDotFn product = block > 1 ? ctx.kernels->bcsr_f32_dot : ctx.kernels->csr_f32_dot;
+      product({in, values, tile.counts, rows, group_x(panel), out->row(base), out->plane, epilogue(base, 0),
+               static_cast<int>(block), order(row)});
       continue;
     }
     if (by_deltas()) {
@@ -44,7 +46,6 @@ void MatmulOp::run_csr_few(const RunContext& ctx, int part, const Range& range) 
     expand_cols(ctx)(
         {in, tile.counts, rows, linear_ ? nullptr : offsets_.data(), static_cast<int32_t>(source_->plane), tile.off});
     const CsrFewFn few = block > 1 ? ctx.kernels->bcsr_f32_few : ctx.kernels->csr_f32_few;
-    const int64_t base = first_row(row);
     few({tile.off, values, tile.counts, rows, group_x(panel), out->row(base), out->plane, static_cast<int>(out->cols),
          epilogue(base, 0), static_cast<int>(block), order(row)});
   }

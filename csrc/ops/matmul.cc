@@ -80,8 +80,8 @@ int64_t MatmulOp::flops() const {
 const char* MatmulOp::kernel(const Kernels& k) const {
   if (winograd_) return k.winograd_input_f32_name;
   if (w_.structure == Weights::kPairs && few_) return k.pairs_f32_few_name;
+  if (dot()) return w_.blocks() ? k.bcsr_f32_dot_name : k.csr_f32_dot_name;
   if (w_.blocks()) return few_ ? k.bcsr_f32_few_name : k.bcsr_f32_name;
-  if (dot()) return k.csr_f32_dot_name;
   if (by_deltas()) return k.csr_deltas_f32_name;
   if (blocks_.rows) return k.csr_lines_f32_name;
   if (as_csr()) return few_ ? k.csr_f32_few_name : k.csr_f32_name;

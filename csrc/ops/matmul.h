@@ -203,9 +203,7 @@ class MatmulOp : public WeightedOp {
                 const Range& range) const;
 
   // One column whose channels are neighbours: the sparse product needs no offsets.
-  bool dot() const {
-    return w_.structure == Weights::kCsr && linear_ && out->cols == 1 && source_->plane == 1 && w_.delta_bits == 8;
-  }
+  bool dot() const { return w_.sparse() && linear_ && out->cols == 1 && source_->plane == 1 && w_.delta_bits == 8; }
 
   // All columns are one tile: the sparse product uses each delta once, and needs no offsets either.
   bool by_deltas() const {

@@ -613,7 +613,8 @@ inline void test_pack_rows(pyrt::PackRowsFn fn) {
 
 // Columns times `spread`, and the deltas between them. Columns far apart need fillers: entries of delta 255 and value
 // 0.
-inline std::vector<uint8_t> deltas_of(std::vector<SparseRow>* rows, int spread) {
+inline std::vector<uint8_t> deltas_of(std::vector<SparseRow>* rows, int spread, int block) {
+  const auto values = static_cast<size_t>(block);  // of an entry
   std::vector<uint8_t> deltas;
   for (SparseRow& row : *rows) {
     SparseRow filled;
@@ -623,11 +624,11 @@ inline std::vector<uint8_t> deltas_of(std::vector<SparseRow>* rows, int spread) 
       for (; col - previous - 1 > 255; previous += 256) {
         deltas.push_back(255);
         filled.cols.push_back(previous + 256);
-        filled.values.push_back(0);
+        filled.values.resize(filled.values.size() + values);
       }
       deltas.push_back(static_cast<uint8_t>(col - previous - 1));
       filled.cols.push_back(col);
-      filled.values.push_back(row.values[i]);
+      for (size_t j = 0; j < values; ++j) filled.values.push_back(row.values[i * values + j]);
       previous = col;
     }
     row = filled;
@@ -635,54 +636,60 @@ inline std::vector<uint8_t> deltas_of(std::vector<SparseRow>* rows, int spread) 
   return deltas;
 }
 
-// Families that read deltas: `run(deltas, w, rows, x, stride, y, epilogue)`, rows of x `stride` floats apart.
-// past: bytes that may be read behind the deltas. `columns()` and `stride_of(columns)` draw those of a layer.
+// Families that read deltas: `run(deltas, w, rows, block, order, x, stride, y, epilogue)`, rows of x `stride` floats
+// apart. past: bytes that may be read behind the deltas. `columns()` and `stride_of(columns)` draw those of a layer.
 template <class DrawColumns, class DrawStride, class Run>
-void sweep_deltas(bool few, size_t past, const DrawColumns& columns, const DrawStride& stride_of, const Run& run) {
+void sweep_deltas(bool few, bool blocks, size_t past, const DrawColumns& columns, const DrawStride& stride_of,
+                  const Run& run) {
   int pattern = 0;
   sweep_layers(few, [&](int rows, int k, int, const Finish& finish, bool specials) {
     pattern = (pattern + 1) % static_cast<int>(Pattern::kCount);
     const int spread = rng.chance(0.3) ? rng.between(2, 600) : 1, cols = columns(), stride = stride_of(cols);
     what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " cols " + std::to_string(cols) + " stride " +
            std::to_string(stride) + " pattern " + std::to_string(pattern) + " spread " + std::to_string(spread);
-    auto weight = sparse_rows(static_cast<Pattern>(pattern), rows, k);
-    const std::vector<uint8_t> deltas = deltas_of(&weight, spread);
-    SparseWeight w(weight);
+    const int block = blocks ? 4 << rng.below(3) : 1;
+    auto weight = sparse_rows(static_cast<Pattern>(pattern), rows, k, block);
+    const std::vector<uint8_t> deltas = deltas_of(&weight, spread, block);
+    SparseWeight w(weight, block);
     Guarded<uint8_t> packed(deltas.size() + past);
     std::copy(deltas.begin(), deltas.end(), packed.data());
     Guarded<float> x(static_cast<size_t>(k * spread * stride + 16));
     rng.fill(x);
     if (specials) x[static_cast<size_t>(rng.below(k * stride))] = special_value();
-    Output y(rows, cols, writable_columns(few, cols), rng.below(20));
+    Output y(rows * block, cols, writable_columns(few, cols), rng.below(20));
     const Tail tail(finish, y);
-    run(packed.data(), w, rows, x.data(), stride, y, tail.epilogue());
-    for (int r = 0; r < rows; ++r) {
-      const SparseRow& row = weight[static_cast<size_t>(r)];
+    Order order(blocks ? rows * block : 0);
+    run(packed.data(), w, rows, block, order, x.data(), stride, y, tail.epilogue());
+    for (int r = 0; r < rows * block; ++r) {
+      const SparseRow& row = weight[static_cast<size_t>(r / block)];
       for (int c = 0; c < cols; ++c) {
         Sum sum;
         for (size_t i = 0; i < row.cols.size(); ++i) {
-          sum.add(row.values[i], x[static_cast<size_t>(row.cols[i] * stride + c)]);
+          sum.add(row.values[i * static_cast<size_t>(block) + static_cast<size_t>(r % block)],
+                  x[static_cast<size_t>(row.cols[i] * stride + c)]);
         }
-        tail.check(y, r, c, sum);
+        tail.check(y, blocks ? order[r] : r, c, sum);
       }
     }
     y.check_gaps(tail.epilogue().mask);
   });
 }
 
-inline void test_csr_dot(pyrt::CsrDotFn fn) {
+inline void test_csr_dot(pyrt::CsrDotFn fn, bool blocks) {
   sweep_deltas(
-      true, 8, [] { return 1; }, [](int) { return 1; },
-      [&](const uint8_t* deltas, SparseWeight& w, int rows, const float* x, int, Output& y, const pyrt::Epilogue& e) {
-        fn({deltas, w.values.data(), w.counts.data(), rows, x, y.data(), y.stride(), e});
+      true, blocks, 8, [] { return 1; }, [](int) { return 1; },
+      [&](const uint8_t* deltas, SparseWeight& w, int rows, int block, Order& order, const float* x, int, Output& y,
+          const pyrt::Epilogue& e) {
+        fn({deltas, w.values.data(), w.counts.data(), rows, x, y.data(), y.stride(), e, block,
+            blocks ? order.data() : nullptr});
       });
 }
 
 inline void test_csr_deltas(pyrt::CsrDeltasFn fn) {
   sweep_deltas(
-      false, 0, [] { return rng.between(pyrt::kFewColumns + 1, pyrt::kDeltaColumns); },
+      false, false, 0, [] { return rng.between(pyrt::kFewColumns + 1, pyrt::kDeltaColumns); },
       [](int cols) { return round_up16(cols) + 16 * rng.below(3); },
-      [&](const uint8_t* deltas, SparseWeight& w, int rows, const float* x, int stride, Output& y,
+      [&](const uint8_t* deltas, SparseWeight& w, int rows, int, Order&, const float* x, int stride, Output& y,
           const pyrt::Epilogue& e) {
         fn({deltas, w.values.data(), w.counts.data(), rows, x, stride, y.data(), y.stride(), y.cols(), e});
       });

@@ -2,6 +2,7 @@
 
 #include "kernels/simd/neon.h"
 // The templates use the vector type above.
+#include "kernels/csr/block_dot.inl"
 #include "kernels/csr/csr.inl"
 #include "kernels/csr/deltas.inl"
 #include "kernels/decode/prefix_neon.h"
@@ -76,6 +77,12 @@ void bcsr_f32_few_16x1__neon(const CsrFewArgs& a) {
   if (a.block == 16) bcsr_few_rows<Neon, Neon, 4, 2>(a);
   else if (a.block == 8) bcsr_few_rows<Neon, Neon, 2, 4>(a);
   else bcsr_few_rows<Neon, Neon, 1, 8>(a);
+}
+
+void bcsr_f32_dot_8__neon(const CsrDotArgs& a) {
+  if (a.block == 16) bcsr_dot<Neon, Neon, Neon, 4>(a);
+  else if (a.block == 8) bcsr_dot<Neon, Neon, Neon, 2>(a);
+  else bcsr_dot<Neon, Neon, Neon, 1>(a);
 }
 
 void pairs_f32_few_16x4__neon(const PairsArgs& a) { pairs_few<Neon, 4>(a); }

@@ -128,6 +128,25 @@ void csr_f32_dot__ref(const CsrDotArgs& a) {
   }
 }
 
+void bcsr_f32_dot__ref(const CsrDotArgs& a) {
+  const uint8_t* deltas = a.deltas;
+  const float* val = a.val;
+  for (int r = 0; r < a.block * a.rows; ++r) {
+    const int row = a.order ? static_cast<int>(a.order[r]) : r;
+    const auto n = static_cast<int64_t>(a.counts[r / a.block]);
+    double sum = 0;
+    int32_t col = -1;
+    for (int64_t i = 0; i < n; ++i) {
+      col += 1 + deltas[i];
+      sum += static_cast<double>(val[a.block * i + r % a.block]) * static_cast<double>(a.x[col]);
+    }
+    a.y[row * a.y_stride] = ref_finish(a.epilogue, sum, row, 0, a.y_stride);
+    if (r % a.block < a.block - 1) continue;
+    deltas += n;
+    val += a.block * n;
+  }
+}
+
 void csr_deltas_f32__ref(const CsrDeltasArgs& a) {
   const uint8_t* deltas = a.deltas;
   const float* val = a.val;

@@ -6,6 +6,7 @@
 #include "kernels/simd/avx2.h"
 #include "kernels/simd/sse.h"
 // The templates use the vector type above.
+#include "kernels/csr/block_dot.inl"
 #include "kernels/csr/csr.inl"
 #include "kernels/csr/deltas.inl"
 #include "kernels/csr/finish_rows.inl"
@@ -48,6 +49,12 @@ void bcsr_f32_few_16x1__avx2(const CsrFewArgs& a) {
   if (a.block == 16) bcsr_few_rows<Avx2, Avx2, 2, 4>(a);
   else if (a.block == 8) bcsr_few_rows<Avx2, Avx2, 1, 8>(a);
   else bcsr_few_rows<Avx2, Sse, 1, 8>(a);
+}
+
+void bcsr_f32_dot_8__avx2(const CsrDotArgs& a) {
+  if (a.block == 16) bcsr_dot<Avx2, Avx2, Avx2, 2>(a);
+  else if (a.block == 8) bcsr_dot<Avx2, Avx2, Avx2, 1>(a);
+  else bcsr_dot<Avx2, Avx2, Sse, 1>(a);
 }
 
 void pairs_f32_few_16x2__avx2(const PairsArgs& a) { pairs_few<Avx2, 2>(a); }

@@ -7,6 +7,7 @@
 #include "kernels/simd/avx512.h"
 #include "kernels/simd/sse.h"
 // The templates use the vector type above.
+#include "kernels/csr/block_dot.inl"
 #include "kernels/csr/csr.inl"
 #include "kernels/csr/deltas.inl"
 #include "kernels/csr/pairs.inl"
@@ -44,6 +45,12 @@ void bcsr_f32_few_16x1__avx512(const CsrFewArgs& a) {
   if (a.block == 16) bcsr_few_rows<Avx512, Avx512, 1, 8>(a);
   else if (a.block == 8) bcsr_few_rows<Avx512, Avx2, 1, 8>(a);
   else bcsr_few_rows<Avx512, Sse, 1, 8>(a);
+}
+// Vectors of AVX2, whose multiply-adds broadcast their operand here.
+void bcsr_f32_dot_8__avx512(const CsrDotArgs& a) {
+  if (a.block == 16) bcsr_dot<Avx2, Avx512, Avx512, 1>(a);
+  else if (a.block == 8) bcsr_dot<Avx2, Avx2, Avx2, 1>(a);
+  else bcsr_dot<Avx2, Avx2, Sse, 1>(a);
 }
 void pairs_f32_few_16x4__avx512(const PairsArgs& a) { pairs_few<Avx512, 4>(a); }
 void split_rows_16__avx512(const SplitRowsArgs& a) { split_rows<Avx512>(a); }

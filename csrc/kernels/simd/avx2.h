@@ -58,6 +58,15 @@ struct Avx2 {
   }
   static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_ps(a, b, c); }
   static reg add(reg a, reg b) { return _mm256_add_ps(a, b); }
+  // Of halves: the low one of a and the high one of b.
+  static __m128 low_plus_high(reg a, reg b) {
+    return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(b, 1));
+  }
+  // Of eight bytes.
+  static uint64_t sum8(const uint8_t* p) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return static_cast<uint64_t>(_mm_cvtsi128_si64(_mm_sad_epu8(bytes, _mm_setzero_si128())));
+  }
   static reg sub(reg a, reg b) { return _mm256_sub_ps(a, b); }
   static reg mul(reg a, reg b) { return _mm256_mul_ps(a, b); }
   static reg div(reg a, reg b) { return _mm256_div_ps(a, b); }

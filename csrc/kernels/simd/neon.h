@@ -79,6 +79,8 @@ struct Neon {
   }
   static reg fma(reg a, reg b, reg c) { return vfmaq_f32(c, a, b); }
   static reg add(reg a, reg b) { return vaddq_f32(a, b); }
+  // Of eight bytes.
+  static uint64_t sum8(const uint8_t* p) { return vaddlv_u8(vld1_u8(p)); }
   static reg sub(reg a, reg b) { return vsubq_f32(a, b); }
   static reg mul(reg a, reg b) { return vmulq_f32(a, b); }
   static reg div(reg a, reg b) { return vdivq_f32(a, b); }
