@@ -144,6 +144,8 @@ class Symbol:
 
 @dataclass(eq=False)
 class Graph:
+    """A net between capture and file: its ops in the order of execution, and the sizes chosen at run time."""
+
     symbols: list[Symbol]
     inputs: list[Value]
     outputs: list[Value] = field(default_factory=list)
@@ -159,6 +161,7 @@ class Graph:
         return readers
 
     def producers(self) -> dict[Value, Op]:
+        """The op that computes each value; inputs of the graph have none."""
         return {op.output: op for op in self.ops}
 
     def drop_unread(self) -> None:

@@ -176,7 +176,7 @@ def lower_fused(program: ExportedProgram) -> Graph:
 
 
 def write(graph: Graph, path: str | os.PathLike[str], prefer: Prefer, progress: bool) -> Report:
-    """Writes a graph, each of its weights in the encoding that `prefer` asks for."""
+    """Writes a graph, each of its weights in the encoding that `prefer` asks for; progress: show a bar."""
     chosen, tensors = encode(graph, lambda weight: choose(weight, prefer), progress)
     report = Report(str(path), [layer_report(w, c) for w, c in chosen.items()], list(graph.warnings))
     report.file_bytes = format.write(graph, tensors, path)

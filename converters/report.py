@@ -38,6 +38,7 @@ class LayerReport:
 
     @property
     def vector(self) -> bool:
+        """A bias or a scale, not a matrix."""
         return self.shape[1] == 1
 
 
@@ -55,10 +56,12 @@ class Report:
 
     @property
     def parameters(self) -> int:
+        """Numbers in all stored tensors, zeros included."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def dense_bytes(self) -> int:
+        """Bytes of these in fp32."""
         return sum(layer.dense_bytes for layer in self.layers)
 
     @property
@@ -123,6 +126,7 @@ def _align(cell: str, width: int, column: int) -> str:
 
 
 def layer_report(weight: Weight, choice: Choice) -> LayerReport:
+    """What became of one weight in the encoding chosen for it."""
     encoded = choice.encoded
     streams = tuple(
         StreamReport(s.kind, s.coding, s.symbols, len(s.data), 8 * len(s.data) / max(1, s.symbols), s.entropy)

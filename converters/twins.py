@@ -26,6 +26,7 @@ class TwinPass(Generic[Twin]):
         self.ops: list[Op] = []
 
     def rules(self) -> dict[str, Callable[[Op], bool]]:
+        """The rule of each kind of op."""
         raise NotImplementedError
 
     def need_float(self, value: Value) -> None:
@@ -33,6 +34,7 @@ class TwinPass(Generic[Twin]):
         raise NotImplementedError
 
     def run(self) -> None:
+        """Applies the rules; the graph then has the new ops, and none that nobody reads."""
         rules = self.rules()
         for op in self.graph.ops:
             if op in self.done or (op.kind in rules and rules[op.kind](op)):

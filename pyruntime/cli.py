@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def inspect(args: argparse.Namespace) -> None:
+    """Prints inputs, outputs and the layers as they are stored."""
     with load(args.file, 1) as model:
         core = model._core
         if args.json:
@@ -44,6 +45,7 @@ def inspect(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Infers once and prints, or writes, the outputs."""
     if args.random == (args.input is not None):
         raise Error("give an input file (.npy or .npz) or --random")
     with load(args.file, args.threads) as model:
@@ -59,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def bench(args: argparse.Namespace) -> None:
+    """Prints latency, time by layer, and peak memory next to what the model declares."""
     sizes = dict(args.dim)
     with load(args.file, args.threads) as model:
         inputs = _random_inputs(model, args.dim)
@@ -104,6 +107,7 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def verify(args: argparse.Namespace) -> int:
+    """Checks every byte of a file; returns the exit status, 1 with the broken rule on stderr."""
     size = args.file.stat().st_size
     try:
         load(args.file, 1).close()
@@ -121,6 +125,7 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def tune(args: argparse.Namespace) -> None:
+    """Measures what the encodings cost on this machine, for `convert` to choose by."""
     try:
         from converters.tune import tune as measure
     except ImportError as missing:

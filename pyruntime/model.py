@@ -47,6 +47,7 @@ class Memory:
 
     @property
     def total(self) -> int:
+        """The sum of the three, which is all that a model may use."""
         return self.file_bytes + self.table_bytes + self.arena_bytes
 
 

@@ -39,6 +39,8 @@ class Profile:
 
     @classmethod
     def from_core(cls, rows: "list[_core.ProfileDict]") -> "Profile":
+        """Of the rows that `_core` measured, one for each op."""
+
         def layer(row: "_core.ProfileDict") -> LayerProfile:
             fields: dict[str, Any] = {**row, "shape": tuple(row["shape"])}
             return LayerProfile(**fields)
@@ -56,6 +58,7 @@ class Profile:
         return {"ms": self.ms, "layers": layers}
 
     def table(self) -> Table:
+        """The rows of `str(profile)`."""
         total = self.ms or 1.0
         rows = [
             (

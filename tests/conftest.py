@@ -57,6 +57,15 @@ def build_for_arm() -> Path:
     return build_cpp("aarch64", (*LIBRARIES, *PROGRAMS), "-DPYRUNTIME_TESTS=ON", toolchain)
 
 
+def run_bench(script: str, *arguments: object) -> str:
+    """What a script of bench/ prints; fails with its errors if it does."""
+    command = [sys.executable, ROOT / "bench" / script, *arguments]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(f"bench/{script} failed:\n{done.stderr[-8000:]}", pytrace=False)
+    return done.stdout
+
+
 @pytest.fixture(scope="session")
 def cpp_build() -> Path:
     """Folder of libpyruntime.so and libpyruntime.a, from the objects of the Python module (setup.py)."""

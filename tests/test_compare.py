@@ -1,22 +1,17 @@
 """bench/compare.py runs, checks its engines against each other, and compares with an earlier result."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conftest import run_bench
 
 for module in ("onnx", "onnxruntime", "matplotlib", "llvmlite"):
     pytest.importorskip(module)
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def compare(*arguments: object) -> str:
-    command = [sys.executable, ROOT / "bench" / "compare.py", "--threads", 1, "--seconds", 0.1, *arguments]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
-    return done.stdout
+    return run_bench("compare.py", "--threads", 1, "--seconds", 0.1, *arguments)
 
 
 def test_one_layer(tmp_path: Path) -> None:
@@ -42,8 +37,7 @@ def test_pruned_net_is_smaller(tmp_path: Path) -> None:
 def test_choice_next_to_dense(tmp_path: Path) -> None:
     file = tmp_path / "choice.json"
     arguments = ("--nets", "LeNet5", "--zeros", "0.9", "--seconds", "0.1", "--layers", "4", "--json", file)
-    command = [sys.executable, ROOT / "bench" / "choice.py", *arguments]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    text = run_bench("choice.py", *arguments)
     (row,) = json.loads(file.read_text())
     assert all(layer["name"] in text for layer in row["layers"])
     assert any("CSR breaks even at" in layer["why"] for layer in row["layers"])
@@ -55,8 +49,7 @@ def test_choice_next_to_dense(tmp_path: Path) -> None:
 def test_sizes_of_a_large_net(tmp_path: Path) -> None:
     file = tmp_path / "sizes.json"
     arguments = ("--nets", "ResNet20", "--seconds", "0.1", "--json", file)
-    command = [sys.executable, ROOT / "bench" / "deep_compression.py", *arguments]
-    assert "x best dense" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "x best dense" in run_bench("deep_compression.py", *arguments)
     result = json.loads(file.read_text())["ResNet20"]
     assert result["ratio"] > 15
     # What is over are the pages of code that run, which a process that only imports has not read.

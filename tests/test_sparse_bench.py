@@ -1,22 +1,18 @@
 """bench/sparse.py runs, checks its engines against torch, and finds where pruning starts to pay."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, run_bench
 
 for module in ("onnx", "onnxruntime", "matplotlib", "llvmlite", "numba", "scipy", "threadpoolctl"):
     pytest.importorskip(module)
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def sparse(*arguments: object) -> str:
-    command = [sys.executable, ROOT / "bench" / "sparse.py", "--threads", 1, "--seconds", 0.02, *arguments]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
-    return done.stdout
+    return run_bench("sparse.py", "--threads", 1, "--seconds", 0.02, *arguments)
 
 
 def test_sparsities(tmp_path: Path) -> None:
