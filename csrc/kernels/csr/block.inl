@@ -9,7 +9,8 @@
 namespace pyrt {
 namespace {
 
-template <class V, int NV>
+// half: of the last vector only the first half is multiplied.
+template <class V, int NV, bool half = false>
 inline void bcsr_tile(const CsrArgs& a) {
   const float *const x = a.x, *const all_values = a.val;
   const int32_t* const all_off = a.off;
@@ -40,12 +41,19 @@ inline void bcsr_tile(const CsrArgs& a) {
       const auto w0 = weights[0], w1 = weights[1], w2 = weights[2], w3 = weights[3];
       const float* xk = x + *off;
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) {
+      for (int v = 0; v < NV - half; ++v) {
         const auto xs = V::load(xk + v * V::width);
         acc[0][v] = V::fma(w0, xs, acc[0][v]);
         acc[1][v] = V::fma(w1, xs, acc[1][v]);
         acc[2][v] = V::fma(w2, xs, acc[2][v]);
         acc[3][v] = V::fma(w3, xs, acc[3][v]);
+      }
+      if constexpr (half) {
+        const float* xs = xk + (NV - 1) * V::width;
+        acc[0][NV - 1] = V::fma_low(w0, xs, acc[0][NV - 1]);
+        acc[1][NV - 1] = V::fma_low(w1, xs, acc[1][NV - 1]);
+        acc[2][NV - 1] = V::fma_low(w2, xs, acc[2][NV - 1]);
+        acc[3][NV - 1] = V::fma_low(w3, xs, acc[3][NV - 1]);
       }
     }
     // Made anew for every four rows, so that its vectors take no registers from the loop above.

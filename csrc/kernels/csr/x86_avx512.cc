@@ -33,6 +33,15 @@ void csr_deltas_f32_1x32__avx512(const CsrDeltasArgs& a) {
 }
 void bcsr_f32_4x96__avx512(const CsrArgs& args) {
   for_tiles<Avx512, 6>(args, [](const CsrArgs& a, int vectors) {
+    if (a.cols <= 16 * vectors - 8) {
+      switch (vectors) {
+        case 2: return bcsr_tile<Avx512, 2, true>(a);
+        case 3: return bcsr_tile<Avx512, 3, true>(a);
+        case 4: return bcsr_tile<Avx512, 4, true>(a);
+        case 5: return bcsr_tile<Avx512, 5, true>(a);
+        case 6: return bcsr_tile<Avx512, 6, true>(a);
+      }
+    }
     if (vectors == 6) bcsr_tile<Avx512, 6>(a);
     else if (vectors == 5) bcsr_tile<Avx512, 5>(a);
     else if (vectors == 4) bcsr_tile<Avx512, 4>(a);
