@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from converters.encodings.stream import Stream
 
-MAX_LENGTH = 12
+MAX_LENGTH = 11  # the format allows 12, which saves next to nothing and costs decoders a look-up of five
 MAX_CHUNK = 65536
 STRINGS = 4
 READ_SLACK = 8
@@ -24,7 +24,7 @@ Symbols = npt.NDArray[np.uint8]
 
 
 def code_lengths(histogram: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Optimal code lengths of at most 12 bits for symbol counts [A], 2 <= A <= 256; 0 for unused symbols.
+    """Optimal code lengths of at most MAX_LENGTH bits for symbol counts [A], 2 <= A <= 256; 0 for unused symbols.
 
     The code is complete: where only one symbol occurs, another gets the second 1-bit code.
     """

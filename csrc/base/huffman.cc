@@ -5,7 +5,7 @@
 namespace pyrt {
 
 int huffman_table_bits(const uint8_t* lengths, int alphabet) {
-  int longest = 0;
+  int longest = 8;
   uint32_t kraft = 0;  // in units of 2^-12
   for (int s = 0; s < alphabet; ++s) {
     if (lengths[s] > kHuffmanMaxLength) return 0;
@@ -16,7 +16,7 @@ int huffman_table_bits(const uint8_t* lengths, int alphabet) {
   return kraft == 1u << kHuffmanMaxLength ? longest : 0;
 }
 
-void huffman_build_table(const uint8_t* lengths, int alphabet, int bits, uint16_t* entries) {
+void huffman_build_table(const uint8_t* lengths, int alphabet, int bits, HuffmanEntry* entries) {
   uint32_t next = 0;  // next code, left-aligned to `bits`
   for (int length = 1; length <= bits; ++length) {
     for (int s = 0; s < alphabet; ++s) {
@@ -24,10 +24,14 @@ void huffman_build_table(const uint8_t* lengths, int alphabet, int bits, uint16_
       // Bits arrive least significant first, so the table index is the reversed code plus any higher bits.
       uint32_t reversed = 0;
       for (int i = 0; i < length; ++i) reversed |= ((next >> (bits - 1 - i)) & 1) << i;
-      const auto entry = static_cast<uint16_t>(s | length << 8);
+      const HuffmanEntry entry(static_cast<uint32_t>(s), static_cast<uint32_t>(length));
       for (uint32_t i = reversed; i < 1u << bits; i += 1u << length) entries[i] = entry;
       next += 1u << (bits - length);
     }
+  }
+  for (uint32_t i = 0; i < 1u << bits; ++i) {
+    const HuffmanEntry entry = entries[i], after = entries[i >> entry.first_length()];
+    if (entry.first_length() + after.first_length() <= static_cast<uint32_t>(bits)) entries[i] = {entry, after};
   }
 }
 
@@ -40,10 +44,10 @@ bool huffman_decode_checked(const HuffmanTable& table, const uint8_t* in, size_t
       window |= static_cast<uint64_t>(in[at++]) << held;
       held += 8;
     }
-    const uint16_t entry = table.entries[window & ((1u << table.bits) - 1)];
-    const int length = entry >> 8;
+    const HuffmanEntry entry = table.entries[window & ((1u << table.bits) - 1)];
+    const auto length = static_cast<int>(entry.first_length());
     if (length > held) return false;
-    out[i] = static_cast<uint8_t>(entry);
+    out[i] = entry.first();
     window >>= length;
     held -= length;
   }

@@ -429,7 +429,7 @@ class TensorCheck {
     if (load_u32(h.chunk_offset) != 0 || load_u32(h.chunk_offset + 4ull * chunks) != s.size - fixed || tail != 0) {
       return error(name + "the Huffman chunks do not fill the stream");
     }
-    std::vector<uint16_t> entries(size_t{1} << h.table_bits);
+    std::vector<HuffmanEntry> entries(size_t{1} << h.table_bits);
     huffman_build_table(h.lengths, h.alphabet, h.table_bits, entries.data());
     std::vector<uint8_t> symbols;
     for (uint32_t chunk = 0; chunk < chunks; ++chunk) {

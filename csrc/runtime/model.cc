@@ -113,9 +113,9 @@ CodedStream Model::bind_code(const format::Tensor& tensor, const format::Stream&
   const auto chunks = static_cast<uint32_t>(format::chunk_count(tensor));
   const format::HuffmanStream h = format::parse_huffman(stream, file_.stream_data(stream), chunks);
   const size_t size = size_t{1} << h.table_bits;
-  huffman_tables_.emplace_back(new uint16_t[size]);
+  huffman_tables_.emplace_back(new HuffmanEntry[size]);
   huffman_build_table(h.lengths, h.alphabet, h.table_bits, huffman_tables_.back().get());
-  table_bytes_ += size * sizeof(uint16_t);
+  table_bytes_ += size * sizeof(HuffmanEntry);
   CodedStream code;
   code.table = {huffman_tables_.back().get(), h.table_bits};
   code.offset =

@@ -80,7 +80,7 @@ class Model {
   std::vector<uint32_t> inputs_, outputs_;
   std::vector<Weights> weights_;
   std::vector<OpSpec> ops_;
-  std::vector<std::unique_ptr<uint16_t[]>> huffman_tables_;
+  std::vector<std::unique_ptr<HuffmanEntry[]>> huffman_tables_;
   size_t table_bytes_ = 0;
   std::mutex idle_mutex_;
   std::vector<std::unique_ptr<Session>> idle_;

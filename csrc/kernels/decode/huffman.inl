@@ -1,56 +1,81 @@
 // Huffman decoding in plain C++. Include after the target pragma.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/decode/bits.h"
 
 namespace pyrt {
 namespace {
 
-// The four bit strings advance side by side, so that one's table look-up hides behind the others'. Four symbols of at
-// most 12 bits fit into what an unaligned 64-bit load gives past the first 7 bits.
-inline void huffman_four_strings(const HuffmanArgs& a) {
-  if (a.n == 0) return;
+// A bit string on its way to symbols. Its window is an unaligned 64-bit load whose highest bit is set: the zeros that
+// shift in above it count the bits that were used.
+class HuffmanString {
+ public:
+  HuffmanString(const HuffmanTable& table, const uint8_t* in, uint8_t* out, uint8_t* end)
+      : entries_(table.entries), mask_((1u << table.bits) - 1), in_(in), out_(out), end_(end) {
+    window_ = load64(in_) | kMark;
+  }
+  // One look-up: two bytes are written, of which one or two are symbols.
+  __attribute__((always_inline)) void step() {
+    const HuffmanEntry entry = entries_[window_ & mask_];
+    const auto symbols = static_cast<uint16_t>(entry.symbols());
+    std::memcpy(out_, &symbols, 2);
+    out_ += entry.count();
+    window_ = entry.shift_out(window_);
+  }
+  __attribute__((always_inline)) void reload() {
+    const auto used = static_cast<uint32_t>(__builtin_clzll(window_));
+    in_ += used / 8;
+    window_ = (load64(in_) | kMark) >> (used % 8);
+  }
+  ptrdiff_t left() const { return end_ - out_; }
+  void finish() {
+    for (; left() >= 2; reload()) step();
+    if (left() == 1) *out_ = entries_[window_ & mask_].first();
+  }
+
+ private:
+  static constexpr uint64_t kMark = uint64_t{1} << 63;
+
+  const HuffmanEntry* entries_;
+  uint64_t mask_;
+  const uint8_t* in_;
+  uint8_t *out_, *end_;
+  uint64_t window_;
+};
+
+// The four bit strings advance side by side, so that one's look-up hides behind the others'.
+// looks: the look-ups that a window lasts for.
+template <int looks>
+inline void huffman_side_by_side(const HuffmanArgs& a) {
   uint16_t sizes[kHuffmanStrings - 1];
   std::memcpy(sizes, a.chunk, sizeof sizes);
   const uint8_t* in[kHuffmanStrings];
   in[0] = a.chunk + sizeof sizes;
   for (int j = 1; j < kHuffmanStrings; ++j) in[j] = in[j - 1] + sizes[j - 1];
-  const size_t q = huffman_string_begin(a.n, 1);
-  // The last string may be shorter than q, or the last ones empty; all four run together as far as it goes.
-  const size_t last = a.n - huffman_string_begin(a.n, 3);
-  const size_t together = a.n >= 3 * q ? last / 4 * 4 : 0;
-  const uint16_t* const table = a.table.entries;
-  const uint64_t mask = (1u << a.table.bits) - 1;
-  const uint8_t *in0 = in[0], *in1 = in[1], *in2 = in[2], *in3 = in[3];
-  uint8_t *out0 = a.out, *out1 = out0 + q, *out2 = out1 + q, *out3 = out2 + q;
-  uint64_t bit0 = 0, bit1 = 0, bit2 = 0, bit3 = 0;
-  // Plain variables instead of arrays: GCC would keep arrays in memory.
-  const auto step = [&](uint64_t& window, uint64_t& bit, uint8_t* out) {
-    const uint32_t entry = table[window & mask];
-    *out = static_cast<uint8_t>(entry);
-    window >>= entry >> 8;
-    bit += entry >> 8;
+  const auto string = [&](int j) {
+    return HuffmanString(a.table, in[j], a.out + huffman_string_begin(a.n, j), a.out + huffman_string_begin(a.n, j + 1));
   };
-  for (size_t i = 0; i < together; i += 4) {
-    uint64_t w0 = load64(in0 + bit0 / 8) >> (bit0 % 8), w1 = load64(in1 + bit1 / 8) >> (bit1 % 8);
-    uint64_t w2 = load64(in2 + bit2 / 8) >> (bit2 % 8), w3 = load64(in3 + bit3 / 8) >> (bit3 % 8);
-#pragma GCC unroll 4
-    for (size_t k = i; k < i + 4; ++k) {
-      step(w0, bit0, out0 + k);
-      step(w1, bit1, out1 + k);
-      step(w2, bit2, out2 + k);
-      step(w3, bit3, out3 + k);
+  HuffmanString s0 = string(0), s1 = string(1), s2 = string(2), s3 = string(3);
+  for (;;) {
+    // As many turns as no string ends in, whatever it holds.
+    const ptrdiff_t left = std::min(std::min(s0.left(), s1.left()), std::min(s2.left(), s3.left()));
+    if (left < 2 * looks) break;
+    for (ptrdiff_t turns = left / (2 * looks); turns > 0; --turns) {
+#pragma GCC unroll 5
+      for (int i = 0; i < looks; ++i) s0.step(), s1.step(), s2.step(), s3.step();
+      s0.reload(), s1.reload(), s2.reload(), s3.reload();
     }
   }
-  const uint64_t bits[kHuffmanStrings] = {bit0, bit1, bit2, bit3};
-  for (int j = 0; j < kHuffmanStrings; ++j) {
-    uint64_t bit = bits[j];
-    const size_t end = huffman_string_begin(a.n, j + 1);
-    for (size_t i = huffman_string_begin(a.n, j) + together; i < end; ++i) {
-      uint64_t window = load64(in[j] + bit / 8) >> (bit % 8);
-      step(window, bit, a.out + i);
-    }
-  }
+  s0.finish(), s1.finish(), s2.finish(), s3.finish();
+}
+
+inline void huffman_four_strings(const HuffmanArgs& a) {
+  if (a.n == 0) return;
+  // Of 63 bits up to 7 are before the string's own.
+  if (a.table.bits <= 11) huffman_side_by_side<5>(a);
+  else huffman_side_by_side<4>(a);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 
 #include <immintrin.h>
-#pragma GCC target("avx2,fma,f16c,bmi2")
+#pragma GCC target("avx2,fma,f16c,bmi2,lzcnt")
 #include "kernels/decode/bits.h"
 #include "kernels/decode/huffman.inl"
 #include "kernels/decode/prefix_avx2.h"
