@@ -177,7 +177,11 @@ class Model:
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{info.name}: {info.dtype}{list(info.shape)}" for info in self.inputs)
-        return f"<pyruntime.Model ({inputs}) isa={self.isa} threads={self.threads}>".replace("'", "")
+        try:
+            state = f"isa={self.isa} threads={self.threads}"
+        except _core.Error:
+            state = "closed"
+        return f"<pyruntime.Model ({inputs}) {state}>".replace("'", "")
 
     def _arrays(self, x: Feed) -> list[Input]:
         """The inputs in call order."""

@@ -174,6 +174,7 @@ def test_closed_model(mlp: Converted) -> None:
     model.close()
     with pytest.raises(pyruntime.Error, match="closed"):
         model.infer(mlp.x)
+    assert repr(model).endswith(" closed>")
 
 
 def test_bad_files(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 #include "base/huffman.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace pyrt {
@@ -36,22 +37,37 @@ void huffman_build_table(const uint8_t* lengths, int alphabet, int bits, Huffman
 }
 
 bool huffman_decode_checked(const HuffmanTable& table, const uint8_t* in, size_t size, size_t n, uint8_t* out) {
-  uint64_t window = 0;
-  int held = 0;
-  size_t at = 0;
-  for (size_t i = 0; i < n; ++i) {
-    while (held <= 56 && at < size) {
-      window |= static_cast<uint64_t>(in[at++]) << held;
-      held += 8;
+  const uint64_t mask = (1u << table.bits) - 1;
+  uint64_t bit = 0;
+  // What follows the bits that were used, with zeros past the end.
+  const auto window = [&] {
+    uint64_t bytes = 0;
+    const size_t at = bit / 8;
+    if (at < size) std::memcpy(&bytes, in + at, std::min(size - at, sizeof bytes));
+    return bytes >> bit % 8;
+  };
+  size_t i = 0;
+  // Far from both ends nothing can run over: four look-ups find at most eight symbols and use at most 48 bits.
+  while (n - i >= 8 && bit / 8 + 8 <= size) {
+    uint64_t bytes;
+    std::memcpy(&bytes, in + bit / 8, sizeof bytes);
+    bytes >>= bit % 8;
+    for (int look = 0; look < 4; ++look) {
+      const HuffmanEntry entry = table.entries[bytes & mask];
+      const auto symbols = static_cast<uint16_t>(entry.symbols());
+      std::memcpy(out + i, &symbols, sizeof symbols);
+      i += entry.count();
+      bit += entry.length();
+      bytes = entry.shift_out(bytes);
     }
-    const HuffmanEntry entry = table.entries[window & ((1u << table.bits) - 1)];
-    const auto length = static_cast<int>(entry.first_length());
-    if (length > held) return false;
-    out[i] = entry.first();
-    window >>= length;
-    held -= length;
   }
-  return at == size && held < 8 && window == 0;
+  for (; i < n; ++i) {
+    const HuffmanEntry entry = table.entries[window() & mask];
+    bit += entry.first_length();
+    if (bit > 8 * size) return false;
+    out[i] = entry.first();
+  }
+  return (bit + 7) / 8 == size && window() == 0;
 }
 
 }  // namespace pyrt

@@ -22,6 +22,7 @@ class HuffmanEntry {
 
   uint32_t symbols() const { return bits_ >> 8; }  // in the lowest two bytes
   uint32_t count() const { return bits_ >> 30; }
+  uint32_t length() const { return bits_ & 63; }  // of their codes
   // `window` without the symbols. The shift takes six bits of its operand, and above the length lie zeros.
   uint64_t shift_out(uint64_t window) const { return window >> (bits_ & 63); }
   uint8_t first() const { return static_cast<uint8_t>(bits_ >> 8); }
