@@ -24,7 +24,7 @@ Symbols = npt.NDArray[np.uint8]
 
 
 def code_lengths(histogram: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Optimal code lengths of at most MAX_LENGTH bits for symbol counts [A], 2 <= A <= 256; 0 for unused symbols.
+    """Optimal code lengths, at most MAX_LENGTH bits, of symbol counts [A], 2 <= A <= 256; 0 if unused.
 
     The code is complete: where only one symbol occurs, another gets the second 1-bit code.
     """

@@ -10,8 +10,8 @@ constexpr int kHuffmanMaxLength = 12;
 constexpr int kHuffmanStrings = 4;  // bit strings per chunk, decoded side by side to hide latency
 
 // What a bit string begins with: one symbol, or two where the code of the second one lies in the bits looked at too.
-// From bit 0: the length of these codes together, at 8 and 16 the symbols, at 24 the length of the first code, at 30 the
-// number of symbols.
+// From bit 0: the length of these codes together, at 8 and 16 the symbols, at 24 the length of the first code, at 30
+// the number of symbols.
 class HuffmanEntry {
  public:
   HuffmanEntry() = default;
@@ -38,8 +38,8 @@ struct HuffmanTable {
   int bits;
 };
 
-// The bits that a table looks at: as many as the longest code has, but 8 at least, so that short codes find pairs. 0 when
-// the lengths do not form a complete code.
+// The bits that a table looks at: as many as the longest code has, but 8 at least, so that short codes find pairs. 0
+// when the lengths do not form a complete code.
 int huffman_table_bits(const uint8_t* lengths, int alphabet);
 // Fills 2^bits entries; the lengths must have passed huffman_table_bits.
 void huffman_build_table(const uint8_t* lengths, int alphabet, int bits, HuffmanEntry* entries);

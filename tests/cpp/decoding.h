@@ -316,7 +316,8 @@ inline void test_huffman(pyrt::HuffmanFn fn) {
       std::sort(occurring.begin(), occurring.end(), [&](uint8_t a, uint8_t b) { return lengths[a] < lengths[b]; });
       const int bits = pyrt::huffman_table_bits(lengths.data(), alphabet);
       what = "a code of " + std::to_string(leaves.size()) + " symbols";
-      if (bits != std::max<int>(*std::max_element(lengths.begin(), lengths.end()), 8)) return fail("is complete, but refused");
+      if (bits != std::max<int>(*std::max_element(lengths.begin(), lengths.end()), 8))
+        return fail("is complete, but refused");
       Guarded<pyrt::HuffmanEntry> table(size_t{1} << bits);
       pyrt::huffman_build_table(lengths.data(), alphabet, bits, table.data());
       for (int n : sizes) {
