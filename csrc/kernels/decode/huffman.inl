@@ -55,7 +55,8 @@ inline void huffman_side_by_side(const HuffmanArgs& a) {
   in[0] = a.chunk + sizeof sizes;
   for (int j = 1; j < kHuffmanStrings; ++j) in[j] = in[j - 1] + sizes[j - 1];
   const auto string = [&](int j) {
-    return HuffmanString(a.table, in[j], a.out + huffman_string_begin(a.n, j), a.out + huffman_string_begin(a.n, j + 1));
+    return HuffmanString(a.table, in[j], a.out + huffman_string_begin(a.n, j),
+                         a.out + huffman_string_begin(a.n, j + 1));
   };
   HuffmanString s0 = string(0), s1 = string(1), s2 = string(2), s3 = string(3);
   for (;;) {
