@@ -149,9 +149,10 @@ def test_layers_equal_torch(
     module, program = exported
     module.load_state_dict(AllLayers(WEIGHTS[weight]).state_dict())
     graph = pipeline.lower_fused(program)
-    torch.manual_seed(1)
     batches = [inputs_of(batch) for batch in (1, 2, 3, 4, 7, 8, 9, 33, 70)]
     expected = [reference(module, x) for x in batches]
+    # Of all batches: the few outputs of a small one may all nearly cancel.
+    largest = [max(float(np.abs(y).max()) for y in outputs) for outputs in zip(*expected, strict=True)]
     for prefer, isa in itertools.product(("size", "speed"), ISAS):
         path = tmp_path / f"{prefer}.pyrt"
         if not path.exists():
@@ -162,10 +163,9 @@ def test_layers_equal_torch(
                 batch = len(x[0])
                 if isa == "ref" and batch > 9:
                     continue
-                for layer, y, e in zip(LAYERS, infer(model, x), outputs, strict=True):
-                    tolerance = 1e-5 * (np.abs(e).max() + 1e-3)
+                for layer, y, e, scale in zip(LAYERS, infer(model, x), outputs, largest, strict=True):
                     message = f"{layer}, {prefer}, {isa}, {batch}"
-                    np.testing.assert_allclose(y, e, rtol=0, atol=tolerance, err_msg=message)
+                    np.testing.assert_allclose(y, e, rtol=0, atol=1e-5 * scale, err_msg=message)
 
 
 class Residual(nn.Module):
