@@ -141,7 +141,7 @@ def measure(kind: str, layers: list[_Layer]) -> dict[str, Any]:
             (more_ns, more), (less_ns, less) = times
             slope = (more_ns - less_ns) / (more - less)
             rest = (less_ns - slope * less) / encoded.cols
-            if rest > 0:
+            if slope > 0 and rest > 0:
                 entry, rows = slope, rest
         entry_ns.append(float(f"{entry:.4g}"))
         input_ns.append(float(f"{rows:.4g}"))
