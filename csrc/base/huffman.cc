@@ -6,15 +6,15 @@
 namespace pyrt {
 
 int huffman_table_bits(const uint8_t* lengths, int alphabet) {
-  int longest = 8;
+  int bits = 8;
   uint32_t kraft = 0;  // in units of 2^-12
   for (int s = 0; s < alphabet; ++s) {
     if (lengths[s] > kHuffmanMaxLength) return 0;
     if (lengths[s] == 0) continue;
-    if (lengths[s] > longest) longest = lengths[s];
+    if (lengths[s] > bits) bits = lengths[s];
     kraft += 1u << (kHuffmanMaxLength - lengths[s]);
   }
-  return kraft == 1u << kHuffmanMaxLength ? longest : 0;
+  return kraft == 1u << kHuffmanMaxLength ? bits : 0;
 }
 
 void huffman_build_table(const uint8_t* lengths, int alphabet, int bits, HuffmanEntry* entries) {

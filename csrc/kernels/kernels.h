@@ -162,8 +162,8 @@ struct CsrDotArgs {
   float* y;
   ptrdiff_t y_stride;
   Epilogue epilogue;
-  int block = 1;
-  const uint32_t* order = nullptr;
+  int block = 1;                    // rows that share their columns; more than one: rows, counts and nnz are of blocks,
+  const uint32_t* order = nullptr;  // val is [nnz][block], and row r of y is order[r], if there is one
 };
 using CsrDotFn = void (*)(const CsrDotArgs&);
 

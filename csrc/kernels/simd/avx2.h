@@ -97,11 +97,11 @@ struct Avx2 {
   // The larger, or NaN if one is: max keeps that of its second operand.
   static reg max_or_nan(reg a, reg b) { return _mm256_blendv_ps(max(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
 
-  // Elements 0, 2, 4... of a, then of b.
   // x[0], x[2], x[4], x[6] to y.
   static void store_four_even(float* y, const float* x) {
     _mm_storeu_ps(y, _mm_shuffle_ps(_mm_loadu_ps(x), _mm_loadu_ps(x + 3), _MM_SHUFFLE(3, 1, 2, 0)));
   }
+  // Elements 0, 2, 4... of a, then of b.
   static reg even(reg a, reg b) {
     const __m256d lanes = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
     return _mm256_castpd_ps(_mm256_permute4x64_pd(lanes, 0xd8));
