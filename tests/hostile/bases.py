@@ -28,6 +28,19 @@ def sparse() -> Pyrt:
     return file
 
 
+def coded() -> Pyrt:
+    """x [2, 16] -> linear `fc` [16, 16], panels+codebook+huffman, strings of a dozen bytes -> y [2, 16]."""
+    file = Pyrt()
+    x, y = file.add_value("x", 2, 1, 1, [2, 16]), file.add_value("y", 2, 1, 2)
+    index = huffman([1, 2, 2], [[i * i % 3 for i in range(256)]])
+    streams = ("BOOK", struct.pack("<3f", -1, 0.5, 2), 32), ("INDEX", index, 2)
+    w = file.add_tensor("fc.weight", 16, 16, *streams, panel_rows=16)
+    stream = file.stream("fc.weight", "INDEX")
+    stream.coding, stream.count = 1, 3
+    file.add_op("linear", "fc", [x], y, [w], RELU)
+    return file
+
+
 def dense() -> Pyrt:
     """x [2, 5] -> linear `fc` [3, 5], panels+codebook (3-bit indices of 6 values) -> y [2, 3]."""
     file = Pyrt()

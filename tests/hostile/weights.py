@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Callable
 
-from hostile.bases import blocks, ordered, pairs, product, raw_csr, scaled, sparse, ternary
+from hostile.bases import blocks, coded, ordered, pairs, product, raw_csr, scaled, sparse, ternary
 from hostile.cases import edited, put
 from pyrt_edit import Pyrt, huffman
 
@@ -236,6 +236,14 @@ def huffman_streams() -> None:
         in_stream("COLS", 20, "H", 65535),
         sparse,
     )
+    # Strings of many symbols, where the check takes several at a time.
+    undecoded = WHERE + "INDEX: Huffman chunk 0 does not decode"
+    many = (("string_short", 248), ("string_cut", 200), ("string_long", 257), ("strings_long", 400))
+    for name, symbols in many:
+        wrong = huffman([1, 2, 2], [[i * i % 3 for i in range(symbols)]])
+        edited(name, undecoded, replace("INDEX", wrong), coded)
+    edited("string_bits", undecoded, in_stream("INDEX", 18, "13B", *[255] * 13), coded)
+    edited("string_sizes", undecoded, in_stream("INDEX", 12, "3H", 1, 1, 1), coded)
 
 
 def scales() -> None:
