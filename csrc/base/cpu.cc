@@ -76,6 +76,18 @@ bool has_avx512_bitalg() {
 }
 
 }  // namespace
+
+bool whole_vectors_512() {
+  unsigned a, b, c, d;
+  char vendor[12];
+  if (!__get_cpuid(0, &a, &b, &c, &d)) return true;
+  std::memcpy(vendor, &b, 4), std::memcpy(vendor + 4, &d, 4), std::memcpy(vendor + 8, &c, 4);
+  if (std::memcmp(vendor, "AuthenticAMD", 12) != 0 || !__get_cpuid(1, &a, &b, &c, &d)) return true;
+  const unsigned family = (a >> 8 & 15) + (a >> 20 & 255);
+  return family != 0x19;  // Zen 4
+}
+#else
+bool whole_vectors_512() { return true; }
 #endif
 
 bool isa_available(Isa isa) {

@@ -30,6 +30,8 @@ const char* isa_name(Isa isa);
 bool isa_available(Isa isa);
 // Number of processors this process may really use: affinity mask and cgroup quota, at least 1.
 int usable_cpus();
+// False when the processor takes vectors of 512 bits in two halves, which then may as well be two vectors.
+bool whole_vectors_512();
 
 struct CacheSizes {
   int l1d;  // bytes, per core

@@ -90,8 +90,9 @@ using WidenTernaryFn = void (*)(const WidenTernaryArgs&);
 // pairs: row r has those from begin[r] up to end[r]. In the bcsr family an entry has `block` values, and stands for as
 // many rows, block*r and on; `rows` counts these blocks. Row i of y is then order[i], if there is an order.
 //
-// In the csr_lines family the columns are 1 to 6 lines of 16: column 16 * l + c goes to y + l * y_line + c, if it is
-// one of the first line_cols of its line, and its residual lies there as well. No mask, and no activation but a clamp.
+// In the csr_lines family the columns are lines of 16 or of 8: column line * l + c is read from
+// x + 16 * l + c, and goes to y + l * y_line + c if it is one of the first line_cols of its line; its residual lies
+// there as well. No mask, and no activation but a clamp.
 struct CsrArgs {
   const int32_t* off;  // where the entry's row of X starts, in floats from x
   const float* val;
@@ -107,7 +108,8 @@ struct CsrArgs {
   Epilogue epilogue;
   int block = 1;  // bcsr: 4, 8 or 16
   const uint32_t* order = nullptr;
-  ptrdiff_t y_line = 0;  // csr_lines
+  int line = 16;  // csr_lines
+  ptrdiff_t y_line = 0;
   int line_cols = 16;
 };
 using CsrFn = void (*)(const CsrArgs&);
@@ -412,12 +414,14 @@ struct SumArgs {
 using SumFn = void (*)(const SumArgs&);
 
 // Column deltas of consecutive rows -> offsets: off[i] = table[col_i], or col_i * stride without a table; col is
-// counted anew in every row.
+// counted anew in every row. taps: table[k] = table[k % taps] + k / taps * stride, taps <= K < 2^21; 0 is any
+// table.
 struct ExpandColsArgs {
   const void* deltas;      // u8 or u16, by function
   const uint32_t* counts;  // [rows]
   int rows;
   const int32_t* table;  // [K], or null
+  int taps;
   int32_t stride;
   int32_t* off;  // [sum of counts]
 };

@@ -16,8 +16,16 @@ const uint8_t* MatmulOp::deltas(const RunContext& ctx, int64_t panel, int64_t n,
   w_.delta_code.decode(*ctx.kernels, panel, n, tile.deltas);
   return tile.deltas;
 }
-ExpandColsFn MatmulOp::expand_cols(const RunContext& ctx) const {
-  return w_.delta_bits == 8 ? ctx.kernels->expand_cols_u8 : ctx.kernels->expand_cols_u16;
+// stride: of columns, if their offsets are not those of the table.
+void MatmulOp::expand_cols(const RunContext& ctx, const uint8_t* deltas, const uint32_t* counts, int64_t rows,
+                           bool table, int64_t stride, int32_t* off) const {
+  constexpr int64_t kMostColumns = 1 << 21;  // with taps
+  const int64_t taps = geometry_.taps();
+  const bool periodic = table && taps < w_.cols && w_.cols < kMostColumns;
+  if (periodic) stride = offsets_[static_cast<size_t>(taps)] - offsets_[0];
+  const ExpandColsFn expand = w_.delta_bits == 8 ? ctx.kernels->expand_cols_u8 : ctx.kernels->expand_cols_u16;
+  expand({deltas, counts, static_cast<int>(rows), table ? offsets_.data() : nullptr,
+          periodic ? static_cast<int>(taps) : 0, static_cast<int32_t>(stride), off});
 }
 
 void MatmulOp::run_csr_few(const RunContext& ctx, int part, const Range& range) const {
@@ -43,8 +51,7 @@ void MatmulOp::run_csr_few(const RunContext& ctx, int part, const Range& range) 
                                    out->plane, static_cast<int>(out->cols), epilogue(row, 0)});
       continue;
     }
-    expand_cols(ctx)(
-        {in, tile.counts, rows, linear_ ? nullptr : offsets_.data(), static_cast<int32_t>(source_->plane), tile.off});
+    expand_cols(ctx, in, tile.counts, rows, !linear_, source_->plane, tile.off);
     const CsrFewFn few = block > 1 ? ctx.kernels->bcsr_f32_few : ctx.kernels->csr_f32_few;
     few({tile.off, values, tile.counts, rows, group_x(panel), out->row(base), out->plane, static_cast<int>(out->cols),
          epilogue(base, 0), static_cast<int>(block), order(row)});
@@ -115,8 +122,7 @@ void MatmulOp::run_csr(const RunContext& ctx, int part, const Range& range) cons
       // Blocks of columns jump through the values, where no hardware prefetcher follows.
       if (w_.values && blocks_.count > 1) prefetch(w_.values + start * block, n * block);
       if (!w_.values) decode_values(ctx, panel, start * block, n * block, tile.symbols, tile.values + entries * block);
-      expand_cols(ctx)({deltas(ctx, panel, n, tile), tile.counts + rows, static_cast<int>(more),
-                        table ? offsets_.data() : nullptr, stride, tile.off + entries});
+      expand_cols(ctx, deltas(ctx, panel, n, tile), tile.counts + rows, more, table, stride, tile.off + entries);
       rows += more, entries += n;
     }
     multiply(ctx, tile, w_.values && !pairs ? w_.values + first * block : tile.values, row, static_cast<int>(rows), x,
@@ -125,10 +131,23 @@ void MatmulOp::run_csr(const RunContext& ctx, int part, const Range& range) cons
 }
 
 void MatmulOp::plan_lines() {
-  const int64_t channels = w_.cols / geometry_.taps();
+  constexpr double kGain = 0.95;  // less is not worth the looser fit
+  const int64_t channels = w_.cols / geometry_.taps(), m = w_.rows_per_group();
   const int64_t entries = w_.structure == Weights::kPairs ? w_.rows * w_.cols / 2 : static_cast<int64_t>(w_.entries);
-  lines_ = LineTiles(geometry_, *source_, *out);
-  blocks_ = blocks_.with_lines(lines_, w_.rows_per_group(), channels, entries / w_.groups, *out);
+  const double per_row = static_cast<double>(entries) / static_cast<double>(w_.rows);
+  const CsrBlocks columns = blocks_;
+  double least = kGain * columns.cost({geometry_, *source_, *out, 16, isa}, per_row, channels, m, *out);
+  for (const int64_t line : {8, 16}) {
+    const LineTiles tiles(geometry_, *source_, *out, line, isa);
+    for (int64_t n = 2; n <= tiles.most_rows(); ++n) {
+      if (ceil_div(out->height, tiles.bands(n)) != n) continue;
+      const CsrBlocks found = columns.with_lines(tiles, channels, n);
+      const double cost = found.cost(tiles, per_row, channels, m, *out);
+      if (cost >= least) continue;
+      least = cost;
+      lines_ = tiles, blocks_ = found;
+    }
+  }
   if (!blocks_.rows) return;
   const int64_t last = out->height - (lines_.bands(blocks_.rows) - 1) * blocks_.rows;
   copies_[0] = lines_.sources(channels, blocks_.rows, blocks_.rows);
@@ -173,26 +192,27 @@ void MatmulOp::multiply(const RunContext& ctx, const Tile& tile, const float* va
 
 void MatmulOp::multiply_lines(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows,
                               const float* x, const Range& range) const {
-  const int64_t pieces = lines_.pieces(), bands = lines_.bands(blocks_.rows);
-  const int64_t channel_lines = lines_.lines(blocks_.rows), channels = blocks_.copied / 16 / channel_lines;
+  const int64_t line = lines_.line(), pieces = lines_.pieces(), bands = lines_.bands(blocks_.rows);
+  const int64_t channel_lines = lines_.lines(blocks_.rows),
+                channels = blocks_.copied / LineTiles::kCopied / channel_lines;
   const int64_t all = static_cast<int64_t>(copies_[0].size()) / channel_lines;
   for (int64_t t = range.col / blocks_.tile; t < range.col_end / blocks_.tile; ++t) {
-    const int64_t col = t % pieces * 16, band = t / pieces % bands, image = t / pieces / bands;
+    const int64_t col = t % pieces * line, band = t / pieces % bands, image = t / pieces / bands;
     const int64_t top = band * blocks_.rows, held = std::min(blocks_.rows, out->height - top);
     const int64_t at = image * out->image + top * out->pitch + col;
-    const auto line_cols = static_cast<int>(std::min<int64_t>(out->width - col, 16));
+    const auto line_cols = static_cast<int>(std::min<int64_t>(out->width - col, line));
     for (int64_t b = 0; b < blocks_.count; ++b) {
       const int64_t first = b * channels, k = std::min(channels, all - first) * channel_lines;
       ctx.kernels->pack_rows_f32({x + at, copies_[held < blocks_.rows].data() + first * channel_lines,
-                                  static_cast<int>(k), 16, tile.packed, 16});
+                                  static_cast<int>(k), LineTiles::kCopied, tile.packed, LineTiles::kCopied});
       Epilogue finish = epilogue(row, at);
       finish.mask = nullptr;  // the gaps are not among the columns of a line
       ctx.kernels->csr_lines_f32({tile.off, values, tile.bounds + b * rows, tile.bounds + (b + 1) * rows, rows,
                                   tile.packed - b * blocks_.copied, out->row(row) + at, out->plane,
-                                  static_cast<int>(held * 16), b == 0, b == blocks_.count - 1, finish, 1, nullptr,
-                                  out->pitch, line_cols});
+                                  static_cast<int>(held * line), b == 0, b == blocks_.count - 1, finish, 1, nullptr,
+                                  static_cast<int>(line), out->pitch, line_cols});
     }
-    if (out->mask && col + 16 >= out->width) clear_gaps(row, rows, image, top, held);
+    if (out->mask && col + line >= out->width) clear_gaps(row, rows, image, top, held);
   }
 }
 

@@ -25,8 +25,10 @@ struct CsrBlocks {
   int64_t copied = 0;       // floats of a packed block
 
   // For `entries` in rows x k of a group, times `cols` columns. shifted: rows of X start anywhere, as those of the taps
-  // of a convolution do, and a vector load of them takes two cache lines. pass: lines that the kernel does at once.
-  static CsrBlocks choose(int64_t rows, int64_t k, int64_t entries, int64_t cols, bool shifted, int64_t pass) {
+  // of a convolution do, and a vector load of them takes two cache lines. packs: such loads are the kernel's limit.
+  // pass: lines that it does at once.
+  static CsrBlocks choose(int64_t rows, int64_t k, int64_t entries, int64_t cols, bool shifted, bool packs,
+                          int64_t pass) {
     constexpr int64_t kLine = 64, kColumns = 16;  // bytes of a cache line, floats in it
     constexpr int64_t kNarrowest = 2;             // lines
     // Of a row in a block: fewer are not worth loading and storing its sums, and more not worth a block beyond L1.
@@ -34,7 +36,7 @@ struct CsrBlocks {
     constexpr int64_t kMoreEntries = 131072;  // where each time X is copied or read again
     CsrBlocks b;
     // A copied row is read once per row of W that has an entry in its column.
-    b.packed = shifted && std::min(entries, kMoreEntries) >= 3 * k;
+    b.packed = shifted && packs && std::min(entries, kMoreEntries) >= 3 * k;
     if (b.packed) b.entries = kMoreEntries;
     const int64_t l1 = cache_sizes().l1d / kLine, columns = ceil_div(cols, kColumns);
     int64_t lines = (l1 * 9 / 8 + k / 2) / std::max<int64_t>(k, 1);
@@ -60,34 +62,36 @@ struct CsrBlocks {
     return b;
   }
 
-  // For the packed blocks of a convolution, the same with tiles of lines, if they are faster. out: its output.
-  CsrBlocks with_lines(const LineTiles& tiles, int64_t m, int64_t channels, int64_t nnz, const Node& out) const {
-    // Cycles, besides those of the entries: of a row of W in a block and tile, and of a copied line.
-    constexpr double kRow = 25, kCopy = 4;
-    constexpr double kGain = 0.95;  // less is not worth the looser fit
-    const auto cost = [&](int64_t blocks, int64_t copies) {
-      return kRow * static_cast<double>(blocks) + kCopy * static_cast<double>(copies) / static_cast<double>(m);
-    };
-    const double per_row = static_cast<double>(nnz) / static_cast<double>(m), images = static_cast<double>(out.images);
-    double least =
-        kGain * (per_row * static_cast<double>(ceil_div(out.cols, 16)) +
-                 static_cast<double>(ceil_div(out.cols, tile)) * cost(count, channels * tiles.taps() * tile / 16));
-    CsrBlocks best = *this;
-    for (int64_t n = 2; n <= kWidest; ++n) {
-      const int64_t bands = tiles.bands(n);
-      if (ceil_div(out.height, bands) != n) continue;
-      // Half as much again as L1: smaller blocks have rows of too few entries.
-      const int64_t most = std::max<int64_t>(cache_sizes().l1d * 3 / 2 / 64 / tiles.lines(n), 1);
-      const int64_t held = ceil_div(channels, ceil_div(channels, most)), blocks = ceil_div(channels, held);
-      const double found = images * static_cast<double>(tiles.pieces()) *
-                           (per_row * static_cast<double>(out.height) +
-                            static_cast<double>(bands) * cost(blocks, channels * tiles.lines(n)));
-      if (found >= least) continue;
-      least = found;
-      best.rows = n, best.tile = n * 16, best.k = held * tiles.taps(), best.count = blocks;
-      best.copied = held * tiles.lines(n) * 16;
+  // Cycles that such a convolution takes for each row of W; as columns in a row, or in tiles of lines. per_row: its
+  // entries, of `channels` channels; m: rows of W, which share the copies; out: its output.
+  double cost(const LineTiles& tiles, double per_row, int64_t channels, int64_t m, const Node& out) const {
+    if (!rows) {
+      return per_row * static_cast<double>(ceil_div(out.cols, 16)) +
+             static_cast<double>(ceil_div(out.cols, tile)) * row_cost(channels * tiles.taps() * tile / 16, m);
     }
-    return best;
+    return static_cast<double>(out.images * tiles.pieces()) *
+           (per_row * static_cast<double>(out.height) * tiles.line_cost() +
+            static_cast<double>(tiles.bands(rows)) * row_cost(channels * tiles.lines(rows), m));
+  }
+
+  // The same in tiles of lines of `n` rows of an image.
+  CsrBlocks with_lines(const LineTiles& tiles, int64_t channels, int64_t n) const {
+    // Entries and sums need some of L1. Where taps share few lines, smaller blocks would have rows of too few entries.
+    const int64_t eighths = tiles.line() == LineTiles::kCopied ? 12 : 7;
+    const int64_t most = std::max<int64_t>(cache_sizes().l1d / 64 * eighths / 8 / tiles.lines(n), 1);
+    const int64_t held = ceil_div(channels, ceil_div(channels, most));
+    CsrBlocks b = *this;
+    b.rows = n, b.tile = n * tiles.line(), b.k = held * tiles.taps(), b.count = ceil_div(channels, held);
+    b.copied = held * tiles.lines(n) * LineTiles::kCopied;
+    return b;
+  }
+
+ private:
+  // Of a row of W in all blocks of a tile, besides its multiply-adds, and of its part of the copied lines.
+  double row_cost(int64_t copies, int64_t m) const {
+    constexpr double kBlock = 16, kSum = 0.14, kCopy = 4;
+    return (kBlock + kSum * static_cast<double>(tile)) * static_cast<double>(count) +
+           kCopy * static_cast<double>(copies) / static_cast<double>(m);
   }
 };
 

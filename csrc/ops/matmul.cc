@@ -34,19 +34,21 @@ Status MatmulOp::prepare(size_t* table_bytes, size_t* scratch_size) {
   const int64_t pass = wide ? CsrBlocks::kWidest : 2;
   if (w_.structure == Weights::kPairs) {
     largest_panel_ = w_.cols / 2 * kPanel;
-    blocks_ =
-        CsrBlocks::choose(w_.rows_per_group(), w_.cols, w_.rows_per_group() * w_.cols / 2, out->cols, !linear_, pass);
+    blocks_ = CsrBlocks::choose(w_.rows_per_group(), w_.cols, w_.rows_per_group() * w_.cols / 2, out->cols, !linear_,
+                                true, pass);
   }
   if (w_.sparse()) {
     const int64_t block = w_.block();
+    // A load serves four rows of a block, so that multiply-adds are the limit, but where narrow tiles repeat it often.
+    const bool packs = block == 1 || (block > 4 && !wide);
     blocks_ = CsrBlocks::choose(w_.rows_per_group() / block, w_.cols,
-                                static_cast<int64_t>(w_.entries) / w_.groups / block, out->cols, !linear_, pass);
+                                static_cast<int64_t>(w_.entries) / w_.groups / block, out->cols, !linear_, packs, pass);
     for (int64_t p = 0; p < w_.groups * w_.panels_per_group(); ++p) {
       largest_panel_ = std::max<int64_t>(largest_panel_, w_.panel_start[p + 1] - w_.panel_start[p]);
     }
   }
   // A narrower vector would need several passes over W for a tile.
-  if (wide && act_.code <= Act::kClamp && as_csr() && blocks_.packed && w_.block() == 1 && !few_) plan_lines();
+  if (act_.code <= Act::kClamp && as_csr() && blocks_.packed && w_.block() == 1 && !few_) plan_lines();
   winograd_ = plan_winograd();
   *table_bytes += (offsets_.size() + copies_[0].size() + copies_[1].size()) * sizeof(int32_t) +
                   strips_.size() * sizeof(WinogradStrip);

@@ -197,7 +197,8 @@ class MatmulOp : public WeightedOp {
   const uint32_t* pair_places(int64_t panel) const { return w_.places + panel * (w_.cols / 2); }
   // The deltas of a panel, decoded if they have to be.
   const uint8_t* deltas(const RunContext& ctx, int64_t panel, int64_t n, const Tile& tile) const;
-  ExpandColsFn expand_cols(const RunContext& ctx) const;
+  void expand_cols(const RunContext& ctx, const uint8_t* deltas, const uint32_t* counts, int64_t rows, bool table,
+                   int64_t stride, int32_t* off) const;
   // The decoded rows times the columns of the range, block by block.
   void multiply(const RunContext& ctx, const Tile& tile, const float* values, int64_t row, int rows, const float* x,
                 const Range& range) const;

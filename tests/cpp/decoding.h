@@ -45,12 +45,21 @@ void test_expand_cols(pyrt::ExpandColsFn fn) {
     Guarded<Delta> packed(deltas.size());
     std::copy(deltas.begin(), deltas.end(), packed.data());
     const int32_t stride = rng.between(1, k > 0 ? std::min(INT32_MAX / k, 5000) : 5000);
-    Guarded<int32_t> offsets(static_cast<size_t>(table ? k : 0));
-    for (size_t c = 0; c < offsets.size(); ++c) offsets[c] = static_cast<int32_t>(rng.bits());
+    // A table of taps repeats itself.
+    const int taps = table && rng.chance(0.7) ? rng.between(2, 20) : 0;
+    const int start = rng.below(1000);
+    const int size = taps > 0 ? std::max(k + taps - 1, taps) / taps * taps : k;
+    Guarded<int32_t> offsets(static_cast<size_t>(table ? size : 0));
+    for (size_t c = 0; c < offsets.size(); ++c) {
+      const int at = static_cast<int>(c);
+      offsets[c] = taps == 0   ? static_cast<int32_t>(rng.bits())
+                   : at < taps ? rng.below(5000) - start
+                               : offsets[static_cast<size_t>(at % taps)] + at / taps * stride;
+    }
     std::vector<int32_t> expected;
     for (int col : cols) expected.push_back(table ? offsets[static_cast<size_t>(col)] : col * stride);
     Guarded<int32_t> off(expected.size());
-    fn({packed.data(), counts.data(), rows, table ? offsets.data() : nullptr, stride, off.data()});
+    fn({packed.data(), counts.data(), rows, table ? offsets.data() : nullptr, taps, stride, off.data()});
     check_equal(off, expected);
   }
 }

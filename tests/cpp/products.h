@@ -420,16 +420,18 @@ inline void test_csr(pyrt::CsrFn fn, bool blocks) {
       });
 }
 
-// Lines of 16 columns whose places in y may be nearer than that, as the rows of a small image are.
+// Lines of 8 or 16 columns whose places in y may be nearer than that, as the rows of a small image are.
 inline void test_csr_lines(pyrt::CsrFn fn) {
   constexpr pyrt::Act kActs[] = {pyrt::Act::kNone, pyrt::Act::kClamp};
-  for (int i = 0; i < 600; ++i) {
-    const int rows = rng.between(1, 20), k = rng.below(60), lines = rng.between(1, 6), width = rng.between(1, 16);
+  for (int i = 0; i < 900; ++i) {
+    const int columns = rng.coin() ? 8 : 16;
+    const int rows = rng.between(1, 20), k = rng.below(60), lines = rng.between(1, 200 / columns);
+    const int width = rng.between(1, columns);
     const int line = width + rng.below(30), stride = (lines - 1) * line + width + rng.below(20);
     const int blocks = rng.below(8);
     const bool first = blocks != 1 && blocks != 2, last = blocks != 2 && blocks != 3, residual = rng.coin();
     what = "rows " + std::to_string(rows) + " k " + std::to_string(k) + " lines " + std::to_string(lines) + " of " +
-           std::to_string(width) + " each " + std::to_string(line);
+           std::to_string(width) + " in " + std::to_string(columns) + " each " + std::to_string(line);
     const auto weight = sparse_rows(static_cast<Pattern>(i % static_cast<int>(Pattern::kCount)), rows, k);
     SparseWeight w(weight);
     Columns x(k, 16 * lines, false);
@@ -454,8 +456,8 @@ inline void test_csr_lines(pyrt::CsrFn fn) {
     if (rng.coin()) e.scale = scale.data();
     if (rng.coin()) e.bias = bias.data();
     if (residual) e.residual = added.data();
-    fn({off.data(), w.values.data(), begin.data(), end.data(), rows, x.x(), y.data(), stride, 16 * lines, first, last,
-        e, 1, nullptr, line, width});
+    fn({off.data(), w.values.data(), begin.data(), end.data(), rows, x.x(), y.data(), stride, columns * lines, first,
+        last, e, 1, nullptr, columns, line, width});
     std::vector<bool> written(size);
     for (int r = 0; r < rows; ++r) {
       const SparseRow& row = weight[static_cast<size_t>(r)];

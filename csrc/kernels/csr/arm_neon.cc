@@ -27,6 +27,10 @@ Neon::reg load4(const float* x, uint64_t at) {
 }  // namespace
 
 void csr_f32_1x32__neon(const CsrArgs& a) { csr<Neon, 8>(a); }
+void csr_lines_f32_1x32__neon(const CsrArgs& a) {
+  if (a.line == 8) csr_lines<Neon, 8, 4, 12>(a);
+  else csr_lines<Neon, 16, 2, 12>(a);
+}
 void csr_deltas_f32_1x32__neon(const CsrDeltasArgs& a) {
   if (a.cols > 16) csr_deltas_tile<Neon, 8, 1, 0>(a);
   else if (a.x_stride == 16) csr_deltas_tile<Neon, 4, 2, 16>(a);

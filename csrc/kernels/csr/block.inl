@@ -62,7 +62,7 @@ inline void bcsr_tile(const CsrArgs& a) {
     for (int j = 0; j < 4; ++j) {
       float* to = y + row[j] * y_stride;
       if (last) {
-        finish.template store<NV>(acc[j], row[j], to, y_stride, Place<V, false>(a));
+        finish.template store<NV>(acc[j], row[j], to, y_stride, Place<V, 0>(a));
       } else {
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) V::store(to + v * V::width, acc[j][v]);

@@ -15,7 +15,8 @@ namespace {
 // One pass over all rows for NV vectors of columns from column 0. U independent sums per vector hide the latency of the
 // multiply-add (4 cycles, 2 a cycle: 8 in flight), which rows of a narrow tile could not fill.
 // half: of the last vector only the first half is multiplied.
-template <class V, int NV, int U, bool lines, bool half = false>
+// line: columns of a line in y, 0 if the vectors lie side by side.
+template <class V, int NV, int U, int line = 0, bool half = false>
 inline void csr_tile(const CsrArgs& a) {
   // Held in registers: the compiler must think that a store to y changes `a`.
   const float *const x = a.x, *const all_values = a.val;
@@ -25,9 +26,10 @@ inline void csr_tile(const CsrArgs& a) {
   const int rows = a.rows;
   const bool first = a.first, last = a.last;
   constexpr int kAhead = 2;  // rows
+  constexpr int kLine = line ? line : 16;
   float* y = a.y;
   const RowFinish<V> finish(a.epilogue);
-  const Place<V, lines> place(a);
+  const Place<V, line> place(a);
   for (int r = 0; r < rows; ++r, y += y_stride) {
     const int32_t* off = all_off + begin[r];
     const float* val = all_values + begin[r];
@@ -42,20 +44,22 @@ inline void csr_tile(const CsrArgs& a) {
       }
     }
     typename V::reg acc[U][NV];
-#pragma GCC unroll 8
+#pragma GCC unroll 24
     for (int v = 0; v < NV; ++v) acc[0][v] = V::zero();
     if (!first) {
-#pragma GCC unroll 8
+#pragma GCC unroll 24
       for (int v = 0; v < NV; ++v) acc[0][v] = V::load(y + place(v));
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 24
     for (int u = 1; u < U; ++u)
-#pragma GCC unroll 8
+#pragma GCC unroll 24
       for (int v = 0; v < NV; ++v) acc[u][v] = V::zero();
+    // Lines of X are 16 columns apart.
+    const auto column = [](int v) { return line ? v * V::width / kLine * 16 + v * V::width % kLine : v * V::width; };
     const auto add = [&](typename V::reg* sums, typename V::reg w, int64_t at) __attribute__((always_inline)) {
       const float* xk = x + at;
-#pragma GCC unroll 8
-      for (int v = 0; v < NV - half; ++v) sums[v] = V::fma(w, V::load(xk + v * V::width), sums[v]);
+#pragma GCC unroll 24
+      for (int v = 0; v < NV - half; ++v) sums[v] = V::fma(w, V::load(xk + column(v)), sums[v]);
       if constexpr (half) sums[NV - 1] = V::fma_low(w, xk + (NV - 1) * V::width, sums[NV - 1]);
     };
     const auto two_offsets = [&](const int32_t* p) {
@@ -77,17 +81,17 @@ inline void csr_tile(const CsrArgs& a) {
       off += 2, val += 2;
     }
     if (n & 1) add(acc[0], V::set1(val[0]), off[0]);
-#pragma GCC unroll 8
+#pragma GCC unroll 24
     for (int u = 1; u < U; ++u)
-#pragma GCC unroll 8
+#pragma GCC unroll 24
       for (int v = 0; v < NV; ++v) acc[0][v] = V::add(acc[0][v], acc[u][v]);
     if (!last) {
-#pragma GCC unroll 8
+#pragma GCC unroll 24
       for (int v = 0; v < NV; ++v) place.store(y, v, acc[0][v]);
       continue;
     }
     finish.template store<NV>(acc[0], r, y, y_stride, place);
-    if (!lines && finish.slow()) apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask, 0);
+    if (!line && finish.slow()) apply_act<V>(a.epilogue.act, y, 0, 1, NV, a.epilogue.mask, 0);
   }
 }
 
@@ -114,27 +118,51 @@ inline void csr(const CsrArgs& args) {
     if constexpr (V::width == 16) {
       if (a.cols <= 16 * vectors - 8) {
         switch (vectors) {
-          case 2: return csr_tile<V, 2, 4, false, true>(a);
-          case 3: return csr_tile<V, 3, 2, false, true>(a);
-          case 4: return csr_tile<V, 4, 2, false, true>(a);
-          case 5: return csr_tile<V, 5, 2, false, true>(a);
-          case 6: return csr_tile<V, 6, 2, false, true>(a);
+          case 2: return csr_tile<V, 2, 4, 0, true>(a);
+          case 3: return csr_tile<V, 3, 2, 0, true>(a);
+          case 4: return csr_tile<V, 4, 2, 0, true>(a);
+          case 5: return csr_tile<V, 5, 2, 0, true>(a);
+          case 6: return csr_tile<V, 6, 2, 0, true>(a);
         }
       }
     }
     if constexpr (widest > 6) {
-      if (vectors == 8) return csr_tile<V, 8, 1, false>(a);
-      if (vectors == 7) return csr_tile<V, 7, 1, false>(a);
+      if (vectors == 8) return csr_tile<V, 8, 1>(a);
+      if (vectors == 7) return csr_tile<V, 7, 1>(a);
     }
     if constexpr (widest > 4) {
-      if (vectors == 6) return csr_tile<V, 6, 2, false>(a);
-      if (vectors == 5) return csr_tile<V, 5, 2, false>(a);
+      if (vectors == 6) return csr_tile<V, 6, 2>(a);
+      if (vectors == 5) return csr_tile<V, 5, 2>(a);
     }
-    if (vectors == 4) csr_tile<V, 4, 2, false>(a);
-    else if (vectors == 3) csr_tile<V, 3, 2, false>(a);
-    else if (vectors == 2) csr_tile<V, 2, 4, false>(a);
-    else csr_tile<V, 1, 4, false>(a);
+    if (vectors == 4) csr_tile<V, 4, 2>(a);
+    else if (vectors == 3) csr_tile<V, 3, 2>(a);
+    else if (vectors == 2) csr_tile<V, 2, 4>(a);
+    else csr_tile<V, 1, 4>(a);
   });
+}
+
+// A tile of up to `most` lines, with that many vector registers.
+template <class V, int line, int most, int registers>
+inline void csr_line_tile(const CsrArgs& a) {
+  if constexpr (most > 1) {
+    if (a.cols < most * line) return csr_line_tile<V, line, most - 1, registers>(a);
+  }
+  constexpr int vectors = most * line / V::width;
+  constexpr int sums = vectors <= 2 ? 4 : 2 * vectors + 4 <= registers ? 2 : 1;
+  csr_tile<V, vectors, sums, line>(a);
+}
+
+// Any number of lines, in tiles of about the same size.
+template <class V, int line, int widest, int registers>
+inline void csr_lines(CsrArgs a) {
+  const int lines = a.cols / line, passes = (lines + widest - 1) / widest, each = (lines + passes - 1) / passes;
+  for (int left = lines; left > 0; left -= each) {
+    a.cols = (left < each ? left : each) * line;
+    csr_line_tile<V, line, widest, registers>(a);
+    a.x += each * 16;
+    a.y += each * a.y_line;
+    if (a.epilogue.residual) a.epilogue.residual += each * a.y_line;
+  }
 }
 
 // NV vectors of columns are read and summed whatever their number; the extra ones are not stored.

@@ -17,7 +17,7 @@ inline void csr_deltas_tile(const CsrDeltasArgs& a) {
   const auto stride = static_cast<uint64_t>(a.x_stride);
   float* y = a.y;
   const RowFinish<V> finish(a.epilogue);
-  const Place<V, false> place;
+  const Place<V, 0> place;
   for (int r = 0; r < a.rows; ++r, y += a.y_stride) {
     const float* x = a.x;
     uint64_t at = 0;  // the distance from x, in floats; eights of bytes if the stride is known

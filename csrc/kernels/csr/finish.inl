@@ -6,22 +6,23 @@
 namespace pyrt {
 namespace {
 
-// Where the vectors of a tile lie in y: side by side, or as lines of 16 columns, of which some columns are stored.
-template <class V, bool lines>
+// Where the vectors of a tile lie in y: side by side, or as lines of so many columns, of which the first are stored.
+template <class V, int line>
 class Place {
  public:
   Place() : Place(CsrArgs{}) {}
   explicit Place(const CsrArgs& a) : distance_(a.y_line), columns_(a.line_cols) {}
   __attribute__((always_inline)) ptrdiff_t operator()(int v) const {
-    return lines ? v * V::width / 16 * distance_ + v * V::width % 16 : v * V::width;
+    return line ? v * V::width / kLine * distance_ + v * V::width % kLine : v * V::width;
   }
   __attribute__((always_inline)) void store(float* y, int v, typename V::reg x) const {
-    if (!lines || columns_ == 16) return V::store(y + (*this)(v), x);
-    const int n = columns_ - v * V::width % 16;
+    if (!line || columns_ == line) return V::store(y + (*this)(v), x);
+    const int n = columns_ - v * V::width % kLine;
     if (n > 0) V::store_first(y + (*this)(v), x, n);
   }
 
  private:
+  static constexpr int kLine = line ? line : 16;
   ptrdiff_t distance_;
   int columns_;
 };
@@ -35,32 +36,32 @@ class RowFinish {
     high_ = V::set1(clamp_ ? e.act.p1 : std::numeric_limits<float>::infinity());
   }
 
-  template <int NV, bool lines>
+  template <int NV, int line>
   __attribute__((always_inline)) void store(typename V::reg* acc, int r, float* y, ptrdiff_t y_stride,
-                                            const Place<V, lines>& place) const {
+                                            const Place<V, line>& place) const {
     if (e_.scale) {
       const auto scale = V::set1(e_.scale[r]);
-#pragma GCC unroll 8
+#pragma GCC unroll 24
       for (int v = 0; v < NV; ++v) acc[v] = V::mul(acc[v], scale);
     }
     if (e_.bias) {
       const auto bias = V::set1(e_.bias[r]);
-#pragma GCC unroll 8
+#pragma GCC unroll 24
       for (int v = 0; v < NV; ++v) acc[v] = V::add(acc[v], bias);
     }
     if (e_.residual) {
-#pragma GCC unroll 8
+#pragma GCC unroll 24
       for (int v = 0; v < NV; ++v) acc[v] = V::add(acc[v], V::load(e_.residual + r * y_stride + place(v)));
     }
     if (clamp_) {
-#pragma GCC unroll 8
+#pragma GCC unroll 24
       for (int v = 0; v < NV; ++v) acc[v] = V::min(high_, V::max(low_, acc[v]));
     }
-    if (!lines && e_.mask && !slow_) {
-#pragma GCC unroll 8
+    if (!line && e_.mask && !slow_) {
+#pragma GCC unroll 24
       for (int v = 0; v < NV; ++v) acc[v] = V::apply_mask(V::load_mask(e_.mask, v * V::width), acc[v]);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 24
     for (int v = 0; v < NV; ++v) place.store(y, v, acc[v]);
   }
   // A costly activation works on what has been stored: calling it among the sums would spill them.

@@ -16,7 +16,7 @@ void csr_f32__ref(const CsrArgs& a) {
 }
 
 void csr_lines_f32__ref(const CsrArgs& a) {
-  for (int line = 0; line < a.cols / 16; ++line) {
+  for (int line = 0; line < a.cols / a.line; ++line) {
     CsrArgs part = a;
     part.x += line * 16;
     part.y += line * a.y_line;

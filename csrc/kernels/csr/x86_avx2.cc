@@ -15,6 +15,23 @@
 namespace pyrt {
 namespace {
 
+// Lines are stored without a mask, which Zen cores do by microcode: halves that overlap.
+struct Line : Avx2 {
+  static void store_first(float* p, reg v, int n) {
+    if (n >= 8) return store(p, v);
+    const __m128 low = _mm256_castps256_ps128(v);
+    if (n >= 4) {
+      const __m256i last = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3), _mm256_set1_epi32(n - 4));
+      _mm_storeu_ps(p, low);
+      _mm_storeu_ps(p + n - 4, _mm256_castps256_ps128(_mm256_permutevar8x32_ps(v, last)));
+      return;
+    }
+    if (n >= 2) _mm_storel_pi(reinterpret_cast<__m64*>(p), low);
+    if (n == 1) _mm_store_ss(p, low);
+    if (n == 3) _mm_store_ss(p + 2, _mm_movehl_ps(low, low));
+  }
+};
+
 float sum_lanes(__m256 v) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
@@ -33,6 +50,10 @@ float sum_diagonal(const __m256* sums) {
 }  // namespace
 
 void csr_f32_1x32__avx2(const CsrArgs& a) { csr<Avx2, 4>(a); }
+void csr_lines_f32_1x64__avx2(const CsrArgs& a) {
+  if (a.line == 8) csr_lines<Line, 8, 8, 16>(a);
+  else csr_lines<Line, 16, 4, 16>(a);
+}
 void csr_deltas_f32_1x32__avx2(const CsrDeltasArgs& a) {
   if (a.cols > 16) csr_deltas_tile<Avx2, 4, 2, 0>(a);
   else if (a.x_stride == 16) csr_deltas_tile<Avx2, 2, 4, 16>(a);

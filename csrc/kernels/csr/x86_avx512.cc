@@ -13,17 +13,19 @@
 #include "kernels/csr/pairs.inl"
 
 namespace pyrt {
+namespace {
+
+// Eight columns of a line, stored by a mask register.
+struct Line : Avx2 {
+  static void store_first(float* p, reg v, int n) { _mm256_mask_storeu_ps(p, static_cast<__mmask8>((1u << n) - 1), v); }
+};
+
+}  // namespace
 
 void csr_f32_1x96__avx512(const CsrArgs& a) { csr<Avx512, 6>(a); }
 void csr_lines_f32_1x96__avx512(const CsrArgs& a) {
-  switch (a.cols / 16) {
-    case 1: return csr_tile<Avx512, 1, 4, true>(a);
-    case 2: return csr_tile<Avx512, 2, 4, true>(a);
-    case 3: return csr_tile<Avx512, 3, 2, true>(a);
-    case 4: return csr_tile<Avx512, 4, 2, true>(a);
-    case 5: return csr_tile<Avx512, 5, 2, true>(a);
-    default: return csr_tile<Avx512, 6, 2, true>(a);
-  }
+  if (a.line == 8) csr_lines<Line, 8, 8, 32>(a);
+  else csr_lines<Avx512, 16, 6, 32>(a);
 }
 // One line of X by halves: to spread a weight over eight lanes takes half as long, and that is what limits it.
 void csr_deltas_f32_1x32__avx512(const CsrDeltasArgs& a) {

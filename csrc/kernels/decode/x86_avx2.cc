@@ -9,13 +9,19 @@
 #include "kernels/decode/bits.h"
 #include "kernels/decode/huffman.inl"
 #include "kernels/decode/prefix_avx2.h"
+#include "kernels/simd/avx2.h"
+// It uses the vector type above.
+#include "kernels/decode/offsets_avx2.h"
 
 namespace pyrt {
 
-void expand_cols_u8_8__avx2(const ExpandColsArgs& a) {
+namespace {
+
+template <class Offsets>
+inline void expand_cols(const ExpandColsArgs& a, const Offsets& offsets) {
   const auto* deltas = static_cast<const uint8_t*>(a.deltas);
   int32_t* off = a.off;
-  const __m256i stride = _mm256_set1_epi32(a.stride), seventh = _mm256_set1_epi32(7);
+  const __m256i seventh = _mm256_set1_epi32(7);
   for (int r = 0; r < a.rows; ++r) {
     const uint32_t n = a.counts[r];
     __m256i last = _mm256_set1_epi32(-1);
@@ -23,13 +29,20 @@ void expand_cols_u8_8__avx2(const ExpandColsArgs& a) {
     for (; i + 8 <= n; i += 8) {
       const __m256i cols = _mm256_add_epi32(_mm256_cvtepu16_epi32(prefix_sum8(deltas + i)), last);
       last = _mm256_permutevar8x32_epi32(cols, seventh);
-      const __m256i result = a.table ? _mm256_i32gather_epi32(a.table, cols, 4) : _mm256_mullo_epi32(cols, stride);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(off + i), result);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(off + i), offsets(cols));
     }
     expand_cols_from(a, _mm256_extract_epi32(last, 0), deltas + i, n - i, off + i);
     deltas += n;
     off += n;
   }
+}
+
+}  // namespace
+
+void expand_cols_u8_8__avx2(const ExpandColsArgs& a) {
+  if (!a.table) expand_cols(a, LinearOffsets(a));
+  else if (TapOffsets::can(a)) expand_cols(a, TapOffsets(a));
+  else expand_cols(a, TableOffsets(a));
 }
 
 // Books of up to 16 entries are looked up in registers; for larger ones eight scalar loads beat a gather.

@@ -7,17 +7,21 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
 #include "kernels/decode/bits.h"
 #include "kernels/simd/avx512.h"
+// It uses the vector type above.
+#include "kernels/decode/offsets_avx512.h"
 
 namespace pyrt {
 
 void expand_cols_u8_8__avx2(const ExpandColsArgs& a);
 
-// Sixteen columns at a time by a prefix sum, the last ones of a row too. With a table eight scalar loads are as good.
-void expand_cols_u8_16__avx512(const ExpandColsArgs& a) {
-  if (a.table) return expand_cols_u8_8__avx2(a);
+namespace {
+
+// Sixteen columns at a time by a prefix sum, the last ones of a row too.
+template <class Offsets>
+inline void expand_cols(const ExpandColsArgs& a, const Offsets& offsets) {
   const auto* deltas = static_cast<const uint8_t*>(a.deltas);
   int32_t* off = a.off;
-  const __m512i stride = _mm512_set1_epi32(a.stride), fifteenth = _mm512_set1_epi32(15);
+  const __m512i fifteenth = _mm512_set1_epi32(15);
   const __m256i one = _mm256_set1_epi16(1);
   const __m256i seventh = _mm256_set1_epi16(0x0f0e);  // bytes of the last word of each half
   for (int r = 0; r < a.rows; ++r) {
@@ -33,11 +37,19 @@ void expand_cols_u8_16__avx512(const ExpandColsArgs& a) {
       s = _mm256_add_epi16(s, _mm256_permute2x128_si256(_mm256_shuffle_epi8(s, seventh), s, 0x08));
       const __m512i cols = _mm512_add_epi32(_mm512_cvtepu16_epi32(s), last);
       last = _mm512_permutexvar_epi32(fifteenth, cols);
-      _mm512_mask_storeu_epi32(off + i, live, _mm512_mullo_epi32(cols, stride));
+      _mm512_mask_storeu_epi32(off + i, live, offsets(cols));
     }
     deltas += n;
     off += n;
   }
+}
+
+}  // namespace
+
+void expand_cols_u8_16__avx512(const ExpandColsArgs& a) {
+  if (!a.table) expand_cols(a, LinearOffsets(a));
+  else if (TapOffsets::can(a)) expand_cols(a, TapOffsets(a));
+  else expand_cols_u8_8__avx2(a);
 }
 
 // Books of up to 64 entries are looked up in registers; for larger ones scalar loads beat a gather.

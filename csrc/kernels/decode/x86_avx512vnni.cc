@@ -6,19 +6,23 @@
 
 #pragma GCC target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")
 #include "kernels/simd/avx512.h"
+// It uses the vector type above.
+#include "kernels/decode/offsets_avx512.h"
 
 namespace pyrt {
 
 void expand_cols_u8_8__avx2(const ExpandColsArgs& a);
 
+namespace {
+
 // Sixteen columns at a time: column i is the dot product of the deltas with i + 1 ones and zeros, four deltas by one
-// instruction, where a prefix sum shuffles and adds five times. With a table eight scalar loads are as good.
-void expand_cols_u8_16__avx512vnni(const ExpandColsArgs& a) {
-  if (a.table) return expand_cols_u8_8__avx2(a);
+// instruction, where a prefix sum shuffles and adds five times.
+template <class Offsets>
+inline void expand_cols(const ExpandColsArgs& a, const Offsets& offsets) {
   const auto* deltas = static_cast<const uint8_t*>(a.deltas);
   int32_t* off = a.off;
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m512i stride = _mm512_set1_epi32(a.stride), fifteenth = _mm512_set1_epi32(15);
+  const __m512i fifteenth = _mm512_set1_epi32(15);
   // ones[j]: in lane i a one for each of the deltas 4j .. 4j + 3 that are not behind delta i.
   __m512i ones[4];
 #pragma GCC unroll 4
@@ -47,7 +51,7 @@ void expand_cols_u8_16__avx512vnni(const ExpandColsArgs& a) {
       }
       const __m512i cols = _mm512_add_epi32(sums(fours), next);
       next = _mm512_add_epi32(_mm512_permutexvar_epi32(fifteenth, cols), _mm512_set1_epi32(1));
-      _mm512_storeu_si512(off + i, _mm512_mullo_epi32(cols, stride));
+      _mm512_storeu_si512(off + i, offsets(cols));
     }
     if (i < n) {
       const __mmask16 live = Avx512::first(static_cast<int>(n - i));
@@ -55,11 +59,19 @@ void expand_cols_u8_16__avx512vnni(const ExpandColsArgs& a) {
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) fours[j] = _mm512_permutexvar_epi32(_mm512_set1_epi32(j), rest);
       const __m512i cols = _mm512_add_epi32(sums(fours), next);
-      _mm512_mask_storeu_epi32(off + i, live, _mm512_mullo_epi32(cols, stride));
+      _mm512_mask_storeu_epi32(off + i, live, offsets(cols));
     }
     deltas += n;
     off += n;
   }
+}
+
+}  // namespace
+
+void expand_cols_u8_16__avx512vnni(const ExpandColsArgs& a) {
+  if (!a.table) expand_cols(a, LinearOffsets(a));
+  else if (TapOffsets::can(a)) expand_cols(a, TapOffsets(a));
+  else expand_cols_u8_8__avx2(a);
 }
 
 }  // namespace pyrt
