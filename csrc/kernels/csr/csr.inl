@@ -15,7 +15,7 @@ namespace {
 // One pass over all rows for NV vectors of columns from column 0. U independent sums per vector hide the latency of the
 // multiply-add (4 cycles, 2 a cycle: 8 in flight), which rows of a narrow tile could not fill.
 // half: of the last vector only the first half is multiplied.
-// line: columns of a line in y, 0 if the vectors lie side by side.
+// line: columns of a line in y; those of X are 16 apart. 0 if the vectors lie side by side.
 template <class V, int NV, int U, int line = 0, bool half = false>
 inline void csr_tile(const CsrArgs& a) {
   // Held in registers: the compiler must think that a store to y changes `a`.
@@ -26,7 +26,6 @@ inline void csr_tile(const CsrArgs& a) {
   const int rows = a.rows;
   const bool first = a.first, last = a.last;
   constexpr int kAhead = 2;  // rows
-  constexpr int kLine = line ? line : 16;
   float* y = a.y;
   const RowFinish<V> finish(a.epilogue);
   const Place<V, line> place(a);
@@ -44,22 +43,20 @@ inline void csr_tile(const CsrArgs& a) {
       }
     }
     typename V::reg acc[U][NV];
-#pragma GCC unroll 24
+#pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) acc[0][v] = V::zero();
     if (!first) {
-#pragma GCC unroll 24
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[0][v] = V::load(y + place(v));
     }
-#pragma GCC unroll 24
+#pragma GCC unroll 8
     for (int u = 1; u < U; ++u)
-#pragma GCC unroll 24
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[u][v] = V::zero();
-    // Lines of X are 16 columns apart.
-    const auto column = [](int v) { return line ? v * V::width / kLine * 16 + v * V::width % kLine : v * V::width; };
     const auto add = [&](typename V::reg* sums, typename V::reg w, int64_t at) __attribute__((always_inline)) {
       const float* xk = x + at;
-#pragma GCC unroll 24
-      for (int v = 0; v < NV - half; ++v) sums[v] = V::fma(w, V::load(xk + column(v)), sums[v]);
+#pragma GCC unroll 8
+      for (int v = 0; v < NV - half; ++v) sums[v] = V::fma(w, V::load(xk + Place<V, line>::at(v, 16)), sums[v]);
       if constexpr (half) sums[NV - 1] = V::fma_low(w, xk + (NV - 1) * V::width, sums[NV - 1]);
     };
     const auto two_offsets = [&](const int32_t* p) {
@@ -81,12 +78,12 @@ inline void csr_tile(const CsrArgs& a) {
       off += 2, val += 2;
     }
     if (n & 1) add(acc[0], V::set1(val[0]), off[0]);
-#pragma GCC unroll 24
+#pragma GCC unroll 8
     for (int u = 1; u < U; ++u)
-#pragma GCC unroll 24
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[0][v] = V::add(acc[0][v], acc[u][v]);
     if (!last) {
-#pragma GCC unroll 24
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) place.store(y, v, acc[0][v]);
       continue;
     }

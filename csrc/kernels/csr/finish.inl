@@ -12,8 +12,10 @@ class Place {
  public:
   Place() : Place(CsrArgs{}) {}
   explicit Place(const CsrArgs& a) : distance_(a.y_line), columns_(a.line_cols) {}
-  __attribute__((always_inline)) ptrdiff_t operator()(int v) const {
-    return line ? v * V::width / kLine * distance_ + v * V::width % kLine : v * V::width;
+  __attribute__((always_inline)) ptrdiff_t operator()(int v) const { return at(v, distance_); }
+  // The same where lines are `distance` apart.
+  __attribute__((always_inline)) static ptrdiff_t at(int v, ptrdiff_t distance) {
+    return line ? v * V::width / kLine * distance + v * V::width % kLine : v * V::width;
   }
   __attribute__((always_inline)) void store(float* y, int v, typename V::reg x) const {
     if (!line || columns_ == line) return V::store(y + (*this)(v), x);
@@ -41,27 +43,27 @@ class RowFinish {
                                             const Place<V, line>& place) const {
     if (e_.scale) {
       const auto scale = V::set1(e_.scale[r]);
-#pragma GCC unroll 24
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[v] = V::mul(acc[v], scale);
     }
     if (e_.bias) {
       const auto bias = V::set1(e_.bias[r]);
-#pragma GCC unroll 24
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[v] = V::add(acc[v], bias);
     }
     if (e_.residual) {
-#pragma GCC unroll 24
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[v] = V::add(acc[v], V::load(e_.residual + r * y_stride + place(v)));
     }
     if (clamp_) {
-#pragma GCC unroll 24
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[v] = V::min(high_, V::max(low_, acc[v]));
     }
     if (!line && e_.mask && !slow_) {
-#pragma GCC unroll 24
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[v] = V::apply_mask(V::load_mask(e_.mask, v * V::width), acc[v]);
     }
-#pragma GCC unroll 24
+#pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) place.store(y, v, acc[v]);
   }
   // A costly activation works on what has been stored: calling it among the sums would spill them.
